@@ -1,0 +1,146 @@
+"""What the benchmarks share: their options, a Measurement Set with a known truth, timing, and the table that they
+print."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from casacore import tables as ct
+
+import rimetree as rt
+from rimetree import Meq
+
+NOISE = 0.1
+FLAGGED = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`smoke`: sizes for a quick check that everything runs; its ratios mean nothing. `folder`: where data are made
+    and kept."""
+
+    smoke: bool
+    folder: Path
+
+
+@contextmanager
+def options(description: str) -> Iterator[Options]:
+    """Parse the command line; without --folder, data live in a temporary folder."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--smoke", action="store_true", help="small and short: does it run?")
+    parser.add_argument("--folder", type=Path, help="make data here and keep them for the next time")
+    given = parser.parse_args()
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
+        yield Options(given.smoke, given.folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="rimetree-bench-") as folder:
+        yield Options(given.smoke, Path(folder))
+
+
+def best(work: Callable[[], Any], times: int) -> float:
+    """The shortest of several wall times, in s: what the work costs when nothing disturbs it."""
+    return min(timed(work) for _ in range(times))
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Wall time of one call, in s."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers with three significant digits."""
+    cells = [list(head)] + [[c if isinstance(c, str) else f"{c:.3g}" for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    print(f"\n{title}")
+    for row in cells:
+        print(
+            "  "
+            + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        )
+
+
+def verdict(value: float, most: float, unit: str = "") -> str:
+    """`within 4` or `ABOVE 4`."""
+    return f"{'within' if value <= most else 'ABOVE'} {most:g}{unit}"
+
+
+def gains_set(folder: Path, antennas: int, slots: int, channels: int) -> Path:
+    """A Measurement Set whose DATA are J X J^H + noise with random diagonal J per slot, 2 % of it flagged garbage;
+    made once.
+
+    MODEL_DATA is X, a strong source and four weak, slightly polarised ones. Everything but the empty set is plain
+    numpy.
+    """
+    path = folder / f"g{antennas}x{slots}x{channels}.ms"
+    if path.exists():
+        return path
+    rt.simulate(path, antennas, (5.0e9, slots, 8.0), (1.3e9, channels, 250e3), scans=3, noise=NOISE)
+    rng = np.random.default_rng(1)
+    phases = rng.uniform(-np.pi, np.pi, (antennas, 1, 2)) + rng.normal(0, 0.05, (antennas, slots, 2)).cumsum(1)
+    gains = (1 + 0.15 * rng.normal(size=(antennas, 1, 2))) * np.exp(1j * phases)
+    with ct.table(str(path), readonly=False, ack=False) as main:
+        stored = main.getcoldesc("DATA")
+        main.addcols(ct.makecoldesc("MODEL_DATA", stored), main.getdminfo("DATA") | {"NAME": "TiledModel"})
+        p, q, time_of = (main.getcol(name) for name in ("ANTENNA1", "ANTENNA2", "TIME"))
+        uvw, slot = main.getcol("UVW"), np.unique(time_of, return_inverse=True)[1]
+        frequency = 1.3e9 + 250e3 * np.arange(channels)
+        for t in range(slots):
+            rows = np.flatnonzero(slot == t)
+            model = _sky(uvw[rows], frequency)
+            data = gains[p[rows], t][:, None, :, None] * model * gains[q[rows], t][:, None, None, :].conj()
+            noise = rng.normal(0, NOISE / np.sqrt(2), (2, *data.shape))
+            flags = np.repeat(rng.random((len(rows), channels)) < FLAGGED, 4, -1).reshape(len(rows), channels, 4)
+            data = (data + noise[0] + 1j * noise[1]).reshape(flags.shape) + 500 * flags
+            first = rows[0], len(rows)
+            main.putcol("MODEL_DATA", model.reshape(flags.shape).astype(np.complex64), *first)
+            main.putcol("DATA", data.astype(np.complex64), *first)
+            main.putcol("FLAG", flags, *first)
+    np.save(path.with_suffix(".truth.npy"), gains)
+    return path
+
+
+def _sky(uvw: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+    """Coherencies (row, channel, 2, 2) of five sources, XX = I + Q."""
+    rng = np.random.default_rng(2)
+    l, m = rng.normal(0, 0.004, (2, 5))
+    l[0] = m[0] = 0
+    I = np.array([10.0, 1.5, 1.0, 0.7, 0.3])
+    Q, U, V = I * rng.uniform(-0.05, 0.05, (3, 5)) * [[1], [1], [0.1]]
+    brightness = np.array([[I + Q, U + 1j * V], [U - 1j * V, I - Q]])
+    delay = (uvw[:, 0, None] * l + uvw[:, 1, None] * m + uvw[:, 2, None] * (np.sqrt(1 - l**2 - m**2) - 1)) / 299792458.0
+    fringe = np.exp(-2j * np.pi * delay[:, None] * frequency[:, None])
+    return np.einsum("rcs,ijs->rcij", fringe, brightness)
+
+
+def gain_forest(ms: rt.MeasurementSet, solint: tuple[Any, Any] = (1, None)) -> Any:
+    """A diagonal gain per antenna and interval against MODEL_DATA: a Solver and no Sink."""
+    ns = rt.Scope()
+    for p in ms.antennas:
+        ns.gx(p) << Meq.Parm(1 + 0j, tags="gain", solint=solint)
+        ns.gy(p) << Meq.Parm(1 + 0j, tags="gain", solint=solint)
+        ns.G(p) << Meq.Matrix22(ns.gx(p), 0, 0, ns.gy(p))
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q, column="DATA"))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+    return ns.forest()
+
+
+def gain_error(path: Path, report: Any) -> float:
+    """Rms error of the gains of `gain_forest`, after removing one phase per slot and polarisation."""
+    truth = np.load(path.with_suffix(".truth.npy"))
+    jones = next(t for t in report.tables.groups[0].jones if t.label == "G").jones
+    found = np.stack([jones[:, 0, :, 0, 0], jones[:, 0, :, 1, 1]], -1)
+    phase = (found.conj() * truth).sum(0)
+    return float(np.sqrt((abs(found * phase / abs(phase) - truth) ** 2).mean()))

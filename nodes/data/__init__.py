@@ -1,0 +1,1 @@
+"""Leaves (constants, coordinates, columns of a Measurement Set) and the sink."""

@@ -1,0 +1,1 @@
+"""Terms of the measurement equation that act on signals on their way."""

@@ -1,0 +1,80 @@
+"""Functions of two children, element by element; scalars go with every element of a tensor. (MeqTrees: same names.)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from rimetree.graph.node import Elementwise, child
+from rimetree.graph.registry import node
+from rimetree.nodes.math.real import real_only
+
+
+@node
+class Divide(Elementwise):
+    """a / b; infinite or NaN where b is 0."""
+
+    a = child(help="numerator, any unit")
+    b = child(help="denominator, any unit")
+
+    @staticmethod
+    def compute(a: Any, b: Any) -> Any:
+        return jnp.divide(a, b)
+
+
+@node
+class Pow(Elementwise):
+    """a^b. A real negative a needs an integer b; a complex a gives the principal branch."""
+
+    a = child(help="base")
+    b = child(help="exponent")
+
+    @staticmethod
+    def compute(a: Any, b: Any) -> Any:
+        # An integer exponent known when compiling multiplies instead of exp(b log a): exact, and right for negative a.
+        if isinstance(b, (int, float)) and float(b).is_integer() and abs(b) < 64:
+            return jnp.asarray(a) ** int(b) if b >= 0 else jnp.divide(1, jnp.asarray(a) ** int(-b))
+        return jnp.power(jnp.asarray(a) * 1.0, b)
+
+
+@node
+class FMod(Elementwise):
+    """The remainder of a / b with the sign of a, as C's fmod: FMod(-7.5, 2) = -1.5."""
+
+    real = True
+    a = child(help="real, any unit")
+    b = child(help="real divisor, in the unit of a")
+    compute = staticmethod(real_only(jnp.fmod))
+
+
+@node
+class Mod(Elementwise):
+    """FMod under its other name, and what `a % b` between nodes means: the sign is that of a (C), not of b (Python)."""
+
+    real = True
+    a = child(help="real, any unit")
+    b = child(help="real divisor, in the unit of a")
+    compute = staticmethod(real_only(jnp.fmod))
+
+
+@node
+class Atan2(Elementwise):
+    """The angle in rad, -pi to pi, of the point (x, y): the arctangent of y / x in the right quadrant."""
+
+    real = True
+    y = child(help="real, any unit")
+    x = child(help="real, in the unit of y")
+    compute = staticmethod(real_only(jnp.arctan2))
+
+
+@node
+class Polar(Elementwise):
+    """amplitude * e^(i phase)."""
+
+    amplitude = child(help="any unit")
+    phase = child(unit="rad", help="real phase")
+
+    @staticmethod
+    def compute(amplitude: Any, phase: Any) -> Any:
+        return amplitude * jnp.exp(1j * phase)

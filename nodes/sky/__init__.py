@@ -1,0 +1,1 @@
+"""Sources: fluxes, spectra, coherencies."""

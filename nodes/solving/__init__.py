@@ -1,0 +1,1 @@
+"""Parameters, equations, solvers, and the order of work."""

@@ -1,0 +1,71 @@
+"""Parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rimetree.graph.node import NodeClass, option
+from rimetree.graph.registry import node
+from rimetree.nodes.data.constant import numeric
+from rimetree.quantity import hertz, seconds
+
+
+@node
+class Parm(NodeClass):
+    """A parameter that a Solver may fit: a number, or a polynomial sum_ij value[i][j] t^i f^j in time and frequency.
+
+    `value` is what it starts from: a number, or [time][freq] coefficients ([[1, 2]] is 1 + 2 f). A real one stays real.
+    `solint=(time, freq)` says over how much each solution holds: a number of slots or channels, "30s", "4MHz", "scan",
+    or None or "all" for everything. One value alone is for time. (MeqTrees: Parm with polc funklets; solint: tiling.)
+    """
+
+    role = "parm"
+    value = option(help="starting value: number, or [time][freq] coefficients", per_member=True, required=True)
+    solint = option((None, None), help='solution interval (time, freq): (10, None), ("30s", "4MHz") or "scan"')
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        result = {**options, "solint": solution_interval(options["solint"])}
+        if options["value"] is not None:
+            value = numeric("value", options["value"])
+            if isinstance(value, np.ndarray) and value.ndim != 2:
+                raise ValueError(f"coefficients are nested [time][freq] lists, e.g. [[1, 2]], not {options['value']!r}")
+            if not np.isfinite(value).all():
+                raise ValueError(f"value must be finite, not {options['value']!r}")
+            result["value"] = value
+        return result
+
+    @classmethod
+    def family_key(cls, options: Mapping[str, Any]) -> Any:
+        """Number of coefficients, and whether they are complex."""
+        value = options["value"]
+        return np.shape(value), np.iscomplexobj(value)
+
+
+def solution_interval(solint: Any) -> tuple[int | str | None, int | str | None]:
+    """`(time, freq)`, each a number of slots or channels, a text with unit, "scan" (time only), or None for all."""
+    if not isinstance(solint, (list, tuple)):
+        solint = (solint, None)
+    if len(solint) != 2:
+        raise ValueError(f"solint must be one value for time, or two for (time, freq), not {solint!r}")
+    return _interval("time", "30s", seconds, solint[0]), _interval("freq", "4MHz", hertz, solint[1])
+
+
+def _interval(axis: str, example: str, convert: Callable[[str], float], value: Any) -> int | str | None:
+    if value is None or value == "all" or (axis == "time" and value == "scan"):
+        return None if value != "scan" else "scan"
+    try:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            return value
+        if isinstance(value, str) and convert(value) > 0:
+            return value.strip()
+    except ValueError:
+        pass
+    words = "slots" if axis == "time" else "channels"
+    scan = ', "scan"' if axis == "time" else ""
+    raise ValueError(
+        f'solint in {axis} must be a number of {words}, a text like "{example}"{scan}, or None, not {value!r}'
+    )

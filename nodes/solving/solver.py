@@ -1,0 +1,40 @@
+"""Fitting parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rimetree.graph.node import NodeClass, child, option
+from rimetree.graph.registry import node
+
+
+@node
+class Solver(NodeClass):
+    """Fits parameters to equations: minimises the sum of weight |data - model|^2 by Levenberg-Marquardt.
+
+    `solvable` says which Parms below the equations are fitted; the others keep their values. Equations that share no
+    parameter and solution intervals are independent problems, each with its own damping, convergence and status.
+    (MeqTrees: Solver.)
+    """
+
+    role = "solver"
+    commutative = True
+    equations = child(help="Condeq nodes", many=True)
+    solvable = option(type=(str, tuple), required=True, help="a tag or a Parm's name, or a list of these")
+    max_iter = option(60, type=int, help="iterations after which a problem counts as not converged")
+    tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
+    lm = option(1e-3, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        solvable = options["solvable"]
+        names = (solvable,) if isinstance(solvable, str) else tuple(solvable)
+        if not names or not all(isinstance(name, str) and name.strip() for name in names):
+            raise ValueError(f"solvable must be a tag or a Parm's name, or a list of these, not {solvable!r}")
+        if options["max_iter"] < 1:
+            raise ValueError(f"max_iter must be at least 1, not {options['max_iter']}")
+        if not options["tol"] > 0:
+            raise ValueError(f"tol must be positive, not {options['tol']}")
+        if not options["lm"] >= 0:
+            raise ValueError(f"lm must not be negative, got {options['lm']}")
+        return {**options, "solvable": tuple(dict.fromkeys(name.strip() for name in names))}

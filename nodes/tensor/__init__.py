@@ -1,0 +1,1 @@
+"""Vectors and matrices: composing, selecting, multiplying, inverting."""

@@ -1,0 +1,121 @@
+"""Matrix products, transposes and inverses, on elements: a diagonal costs what a diagonal costs. (MeqTrees: same.)"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import jax.numpy as jnp
+import numpy as np
+
+from rimetree.graph.node import Function, Ring, child
+from rimetree.graph.registry import node
+from rimetree.nodes.tensor.shapes import Examples, dims_text, expect
+from rimetree.ring import NUMBERS, Element, Plane, Tensor
+
+
+def transpose(tensor: Tensor) -> Tensor:
+    """Rows as columns; scalars and vectors as they are."""
+    if len(tensor.dims) < 2:
+        return tensor
+    if len(tensor.dims) > 2:
+        raise ValueError(f"{dims_text(tensor.dims)} cannot be transposed: it is not a matrix")
+    rows, columns = tensor.dims
+    return Tensor((columns, rows), tuple(tensor[i, j] for j in range(columns) for i in range(rows)))
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product, dims as numpy's matmul; a scalar multiplies every element of the other."""
+    if not a.dims or not b.dims:
+        return Tensor(a.dims or b.dims, tuple(x * y for x in a.elements for y in b.elements))
+    if max(len(a.dims), len(b.dims)) > 2 or a.dims[-1] != b.dims[0]:
+        raise ValueError(f"{dims_text(a.dims)} and {dims_text(b.dims)} cannot be multiplied as matrices")
+    inner = b.dims[0]
+    rows, columns = len(a.elements) // inner, len(b.elements) // inner
+    elements = (
+        sum(a.elements[i * inner + k] * b.elements[k * columns + j] for k in range(inner))
+        for i in range(rows)
+        for j in range(columns)
+    )
+    return Tensor(a.dims[:-1] + b.dims[1:], tuple(elements))
+
+
+@node
+class MatrixMultiply(Ring):
+    """The matrix product a b c ..., in order. Matrices, vectors (dims as numpy's matmul) and scalars."""
+
+    factors = child(help="scalars, vectors, matrices whose inner dims agree; any unit", many=True)
+
+    @staticmethod
+    def ring(*factors: Tensor) -> Tensor:
+        return reduce(product, factors)
+
+    @staticmethod
+    def example() -> Examples:
+        return [(dims, {}) for dims in (((2, 2), (2, 2), (2, 2)), ((), (2, 3), (3, 2)), ((2, 2), (2,)), ((2,), (2, 2)))]
+
+
+@node
+class Transpose(Ring):
+    """The transpose of a matrix, without conjugation; scalars and vectors stay as they are."""
+
+    matrix = child(help="matrix, any unit")
+
+    @staticmethod
+    def ring(matrix: Tensor) -> Tensor:
+        return transpose(matrix)
+
+    @staticmethod
+    def example() -> Examples:
+        return [((dims,), {}) for dims in ((2, 2), (2, 3), (3,), ())]
+
+
+@node
+class ConjTranspose(Ring):
+    """The conjugate transpose (Hermitian adjoint) of a matrix; scalars and vectors are conjugated."""
+
+    matrix = child(help="matrix, any unit")
+
+    @staticmethod
+    def ring(matrix: Tensor) -> Tensor:
+        return transpose(matrix).map(lambda e: e.conjugate())
+
+    example = Transpose.example
+
+
+@node
+class MatrixInvert22(Function):
+    """The inverse of a 2x2 matrix, [[d, -b], [-c, a]] / (a d - b c), or of a scalar.
+
+    Elements that are 0 when compiling stay 0: a diagonal matrix costs two divisions. Infinite or NaN where the matrix
+    is singular; a matrix of constants that is singular is refused.
+    """
+
+    matrix = child(help="2x2 matrix or scalar, any unit")
+
+    @staticmethod
+    def compute(matrix: Tensor) -> Tensor:
+        if not expect("the child of MatrixInvert22", matrix, (), (2, 2)).dims:
+            return matrix.map(lambda e: _ratio(1, e))
+        a, b, c, d = matrix.elements
+        if _zero(b) and _zero(c):
+            return Tensor((2, 2), (_ratio(1, a), 0, 0, _ratio(1, d)))
+        determinant = a * d - b * c
+        return Tensor((2, 2), tuple(_ratio(e, determinant) for e in (d, -b, -c, a)))
+
+    @staticmethod
+    def example() -> Examples:
+        return [((np.array([[2.0, 0.3], [0.4, 1.5]]),), {}), (((),), {})]
+
+
+def _zero(element: Element) -> bool:
+    return isinstance(element, NUMBERS) and element == 0
+
+
+def _ratio(above: Element, below: Element) -> Element:
+    if _zero(below):
+        raise ValueError("a matrix of constants is singular: it has no inverse")
+    if isinstance(below, NUMBERS):
+        return above * (1 / below)
+    if _zero(above):
+        return 0
+    return Plane(jnp.divide(above.array if isinstance(above, Plane) else above, below.array))

@@ -1,0 +1,41 @@
+"""rimetree: write any measurement equation of an interferometer as a tree, solve for any of its parameters, fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, DataError, ForestError, RimetreeError, SolveError
+from .graph.registry import Meq, node
+from .graph.scope import Scope
+from .grid import Cells
+
+if TYPE_CHECKING:
+    from .io.ms import MeasurementSet as MeasurementSet
+    from .io.simulate import simulate as simulate
+    from .io.solutions import Solutions as Solutions
+
+__all__ = [
+    "Cells",
+    "ConfigError",
+    "DataError",
+    "ForestError",
+    "MeasurementSet",
+    "Meq",
+    "RimetreeError",
+    "Scope",
+    "Solutions",
+    "SolveError",
+    "node",
+    "simulate",
+]
+
+_LAZY = {"MeasurementSet": "io.ms", "Solutions": "io.solutions", "simulate": "io.simulate"}
+"""Names whose modules need casacore or h5py: imported when first used, so that `import rimetree` is quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'rimetree' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -1,0 +1,5 @@
+"""`python -m rimetree` is the command `rimetree`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Runs: a forest on a Measurement Set, a chain from a configuration file."""

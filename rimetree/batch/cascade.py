@@ -1,0 +1,156 @@
+"""Values of fixed families during a run, each computed as seldom as its dependencies allow: once per run, or once per tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..graph.node import Family
+from ..plan.depends import Depends, depends
+from ..plan.lower import Source
+from ..plan.program import Program, Template
+from ..ring import Plane, Tensor
+from .state import State
+
+UVW = "UVW"
+
+
+class Cascade:
+    """Evaluates `targets` (families without solvable parameters) on tiles.
+
+    Two stages: what depends on neither time, data nor parameters is computed once; the rest once per tile. Programs are compiled once
+    per tile shape; `baseline` (data family -> baseline of each member) says which data to take.
+    """
+
+    def __init__(
+        self,
+        families: Mapping[int, Family],
+        targets: Iterable[int],
+        templates: Mapping[int, Template],
+        state: State,
+        baseline: Mapping[int, np.ndarray],
+    ) -> None:
+        self.families, self.state, self.templates, self.baseline = families, state, templates, baseline
+        self.targets = sorted(set(targets))
+        known = depends(families, {n: p.axes for n, p in state.parms.items()})
+        below = _below(families, self.targets)
+        self.once = _frontier(families, below, self.targets, known)
+        self.given = [n for n in sorted(below) if families[n].cls.role in ("parm", "data")]
+        self.slots = 0
+        """Slots of the longest tile: shorter ones are padded to it, so that one compiled program serves all."""
+        self.sizes = {"freq": state.group.freq.size, "time": state.group.time.size}
+        self._constant: dict[int, Tensor] = {}
+        self._program: Program | None = None
+
+    def tensors(self, tile: Any) -> dict[int, Tensor]:
+        """Tensors of the targets on one tile: planes (n or 1, nslot or 1, nchan or 1)."""
+        if not self.targets:
+            return {}
+        if self._program is None:
+            self._prepare(tile)
+        assert self._program is not None
+        pad = max(self.slots - (tile.stop - tile.start), 0)
+        given: dict[int, Sequence[Any]] = {n: _open(self._constant[n]) for n in self.once}
+        for number in self.given:
+            if self.families[number].cls.role == "parm":
+                arrays: Sequence[np.ndarray] = (self.state.plane(number, slice(tile.start, tile.stop)),)
+            else:
+                arrays = self._data(number, tile)
+            given[number] = [_padded(a, pad, 1) for a in arrays]
+        coordinates = self._coordinates(tile)
+        coordinates["time"] = _padded(coordinates["time"], pad, 0)
+        tensors = self._program(coordinates, given)
+        if not pad:
+            return tensors
+        return {n: t.map(lambda e: _cut(e, tile.stop - tile.start)) for n, t in tensors.items()}
+
+    def _coordinates(self, tile: Any) -> dict[str, np.ndarray]:
+        group = self.state.group
+        return {"time": group.time[tile.start : tile.stop, None], "freq": group.freq[None, :]}
+
+    def _prepare(self, tile: Any) -> None:
+        if self.once:
+            families = self._part(self.once)
+            self._constant = Program(families, self.once, {}, self.sizes)(self._coordinates(tile))
+        templates = {n: _template(t) for n, t in self._constant.items()}
+        templates.update({n: self.templates[n] for n in self.given})
+        families = self._part(self.targets, frozenset(self.once))
+        self._program = Program(families, self.targets, templates, self.sizes)
+
+    def _part(self, targets: Sequence[int], leaves: frozenset[int] = frozenset()) -> Mapping[int, Family]:
+        """The families that `targets` need, with all members (members are not thinned: numbering is that of the run)."""
+        needed = _below(self.families, targets, leaves)
+        return {n: replace(self.families[n], kids=()) if n in leaves else self.families[n] for n in sorted(needed)}
+
+    def _data(self, number: int, tile: Any) -> Sequence[np.ndarray]:
+        """Elements of a data family as planes (n, nslot, nchan), NaN where there is no row."""
+        family, baseline = self.families[number], self.baseline[number]
+        rows = tile.rows[baseline]
+        column = family.options["column"]
+        if column == UVW:
+            return tuple(tile.uvw[baseline][..., i, None] for i in range(3))
+        corr = correlations(tile.group.corrs)
+        return tuple(
+            np.where((rows < 0)[..., None], np.nan, tile.columns[column][rows, :, corr[e]])
+            for e, number_ in enumerate(self.templates[number][1])
+            if number_ is None
+        )
+
+
+def planes_of(tensors: Mapping[int, Tensor], sources: Iterable[Source]) -> dict[Source, np.ndarray]:
+    """The arrays (n or 1, nslot or 1, nchan or 1) of some elements; compile-time numbers become arrays of one value."""
+    result = {}
+    for family, element in sources:
+        value = tensors[family].elements[element]
+        array = np.asarray(value.array) if isinstance(value, Plane) else np.full((1, 1, 1), value)
+        result[family, element] = array
+    return result
+
+
+def correlations(corrs: Sequence[str]) -> tuple[int, ...]:
+    """Place of XX XY YX YY (or RR RL LR LL) in the data, -1 where absent; a single Stokes I stands for both parallel hands' model."""
+    for basis in (("XX", "XY", "YX", "YY"), ("RR", "RL", "LR", "LL")):
+        if any(c in basis for c in corrs):
+            return tuple(corrs.index(c) if c in corrs else -1 for c in basis)
+    if "I" in corrs:
+        return (corrs.index("I"), -1, -1, -1)
+    return (-1, -1, -1, -1)
+
+
+def _padded(array: np.ndarray, pad: int, axis: int) -> np.ndarray:
+    """Repeat the last slot."""
+    if not pad or (axis and array.shape[axis] == 1):
+        return array
+    return np.pad(array, [(0, pad if i == axis else 0) for i in range(array.ndim)], mode="edge")
+
+
+def _cut(element: Any, slots: int) -> Any:
+    return Plane(element.array[:, :slots]) if isinstance(element, Plane) else element
+
+
+def _open(tensor: Tensor) -> tuple[Any, ...]:
+    return tuple(e.array for e in tensor.elements if isinstance(e, Plane))
+
+
+def _template(tensor: Tensor) -> Template:
+    return tensor.dims, tuple(None if isinstance(e, Plane) else e for e in tensor.elements)
+
+
+def _below(families: Mapping[int, Family], targets: Iterable[int], leaves: frozenset[int] = frozenset()) -> set[int]:
+    found = set(targets)
+    for number in sorted(families, reverse=True):
+        if number in found and number not in leaves:
+            found.update(kid.family for kid in families[number].kids)
+    return found
+
+
+def _frontier(
+    families: Mapping[int, Family], below: set[int], targets: Sequence[int], known: Mapping[int, Depends]
+) -> list[int]:
+    """Families valid for the whole run that are targets themselves or are used by families that are not."""
+    lasting = {n for n in below if known[n].stage() == "run" and families[n].cls.role not in ("constant", "coordinate")}
+    used = {kid.family for n in below - lasting for kid in families[n].kids} | set(targets)
+    return sorted(lasting & used)

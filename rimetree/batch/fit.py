@@ -1,0 +1,417 @@
+"""Solve one Solver node on a span of slots: class by class of equal solution intervals, from sums over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..graph.node import Family
+from ..parms.intervals import AxisGrid
+from ..plan.atoms import Atoms, Unknowns
+from ..plan.depends import depends
+from ..plan.lower import Lowering, Poly, Source, terms_of
+from ..plan.program import Template
+from ..solve.lm import Outcome, Settings, solve
+from ..solve.problem import AtomValues, Equations, Problem
+from ..solve.retract import Retraction
+from ..solve.sources import Sources
+from ..solve.status import Status
+from ..solve.sums import accumulate, direct, empty_gram, factor
+from .cascade import Cascade, planes_of
+from .solvable import SolverNode
+from .state import State
+from .tables import EquationTable, Visibilities, equations
+
+Tiles = Callable[[], Iterable[Any]]
+"""Reads the span again, tile by tile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """Slots that are solved together: every solution interval that begins in it ends in it."""
+
+    start: int
+    stop: int
+    tiles: Tiles
+
+    @property
+    def slots(self) -> slice:
+        """The slots, as a slice of the group's."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(slots=True, eq=False)
+class Fitted:
+    """The outcome of one class of parameters on one span: per component its unknowns and what became of them."""
+
+    parms: tuple[int, ...]
+    intervals: tuple[int, int]
+    first: int
+    components: list[tuple[str, Problem, Outcome]]
+    dropped: int
+    seconds: dict[str, float]
+
+
+class ClassFit:
+    """The compiled fit of one class: Parm families with the same solution intervals, everything else fixed."""
+
+    def __init__(
+        self,
+        families: Mapping[int, Family],
+        solver: SolverNode,
+        parms: Sequence[int],
+        templates: Mapping[int, Template],
+        real: Mapping[Source, bool],
+        visibilities: Visibilities,
+        state: State,
+    ) -> None:
+        self.families, self.state, self.parms, self.visibilities = families, state, tuple(parms), visibilities
+        self.low = Lowering(families, templates, frozenset(parms))
+        self.condeqs = list(solver.condeqs.values())
+        lowered = [self.low.family(n) for n in solver.condeqs]
+        wanted = {
+            token[:2]
+            for tensor in lowered
+            for element in tensor.elements
+            if isinstance(element, Poly)
+            for term in terms_of(self.low, element)
+            for token in term.solvable
+        }
+        shapes = {n: (families[n].size, *state.parms[n].coefs.shape[1:3]) for n in parms}
+        self.unknowns = Unknowns.of(shapes, {n: np.iscomplexobj(state.parms[n].coefs) for n in parms})
+        self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns)
+        self.tables = [equations(self.low, n, self.atoms, visibilities, real) for n in solver.condeqs]
+        sources = {s for table in self.tables for s in table.sources if s[0] not in visibilities.baseline}
+        targets = {family for family, _ in sources} | set(self.atoms.boundary)
+        self.cascade = Cascade(families, targets, templates, state, visibilities.data)
+        self.fitted = self._fitted(solver)
+        self.retract = self._retraction()
+        self.blocks = self._blocks()
+        self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
+        self.varies: tuple[bool, bool] | None = None
+
+    def _fitted(self, solver: SolverNode) -> np.ndarray:
+        """(unknowns,) True for those that this Solver fits: members of a family may be left out."""
+        chosen = np.zeros((self.unknowns.count, 1))
+        for n in self.parms:
+            own = solver.parms[n][:, None, None, None] * (1 + 1j)
+            self.unknowns.store(chosen, n, np.broadcast_to(own, (*self.unknowns.shapes[n], 1)))
+        return chosen[:, 0] > 0
+
+    # What the structure of the equation says.
+
+    def seen(self) -> dict[int, np.ndarray]:
+        """Parm family -> which of its members are in some equation, once zeros and absent correlations are left out."""
+        unknowns = np.zeros((self.unknowns.count, 1))
+        for table, rows in zip(self.tables, self.condeqs, strict=True):
+            for form in table.forms:
+                unknowns[self.atoms.parameters[form.factor_atom[rows][:, form.units[:, 0]], form.units[:, 1]]] = 1
+        return {n: np.asarray(self.unknowns.values(unknowns, n).real.any((1, 2, 3))) for n in self.parms}
+
+    def _matrices(self) -> list[np.ndarray]:
+        """(members, 4): real parts' unknowns of 2x2 families whose elements are four complex Parms."""
+        found = []
+        for number, family in self.families.items():
+            if (
+                number not in self.low.solvable
+                or family.cls.role != "compute"
+                or self.low.templates[number][0] != (2, 2)
+            ):
+                continue
+            tensor = self.low.family(number)
+            tokens = [_single(e) for e in tensor.elements]
+            if any(t is None or self.families[t[0]].cls.role != "parm" or t[3] for t in tokens):
+                continue
+            if any(self.unknowns.parts[t[0]] != 2 or self.unknowns.shapes[t[0]][1:] != (1, 1) for t in tokens if t):
+                continue
+            found.append(
+                np.stack([self.unknowns.index(t[0], self.low.paths[t[2]].index, 0, 0) for t in tokens if t], 1)
+            )
+        return found
+
+    def _retraction(self) -> Retraction:
+        matrices = np.concatenate([np.empty((0, 4), int), *self._matrices()])
+        matrices = np.unique(matrices, axis=0) if len(matrices) else matrices
+        used = set(matrices.ravel().tolist())
+        gains = [
+            self.unknowns.index(n, np.arange(self.families[n].size), 0, 0)
+            for n in self.parms
+            if self.unknowns.parts[n] == 2 and self.unknowns.shapes[n][1:] == (1, 1)
+        ]
+        flat = np.concatenate([np.empty(0, int), *gains])
+        return Retraction(flat[[g not in used for g in flat.tolist()]] if flat.size else flat, matrices)
+
+    def _blocks(self) -> np.ndarray:
+        """Unknowns of one station or one source: those that meet in a family whose members share no others."""
+        label = np.arange(self.unknowns.count)
+        for n in self.parms:  # the coefficients of one Parm
+            _, ct, cf = self.unknowns.shapes[n]
+            own = ct * cf * self.unknowns.parts[n]
+            start = self.unknowns.offsets[n]
+            label[start : start + self.families[n].size * own] = (
+                start + np.arange(self.families[n].size).repeat(own) * own
+            )
+        for number in sorted(self.low.solvable):
+            if self.families[number].cls.role == "compute" and not self._joins_stations(number):
+                slots = Atoms(
+                    self.families, self.low.templates, self.low.solvable, [(number, 0)], self.unknowns
+                ).parameters
+                label = _merge(label, slots)
+        return np.unique(label, return_inverse=True)[1].astype(np.int32)
+
+    def _joins_stations(self, number: int) -> bool:
+        """Whether a family multiplies factors with conjugated ones, as a baseline does with its two stations."""
+        polys = [e for e in self.low.family(number).elements if isinstance(e, Poly)]
+        return len({token[3] for e in polys for term in terms_of(self.low, e) for token in term.solvable}) > 1
+
+    # One span.
+
+    def run(self, span: Span, settings: Settings) -> Fitted:
+        """Sums over the tiles of the span, then the fit; the state receives coefficients, errors and statuses."""
+        first = self.state.parms[self.parms[0]]
+        slots, chans = first.slot_interval[span.slots], first.chan_interval
+        offset = int(slots[0])
+        collapse_t, collapse_f = self._collapses()
+        tgrid, fgrid = AxisGrid.of(slots - offset, collapse_t), AxisGrid.of(chans, collapse_f)
+        sums = _SpanSums(self, span, tgrid, fgrid)
+        boundary = sums.collect()
+        problem = self._problem(sums.equations(), tgrid, fgrid, boundary, span)
+        theta = self._theta(offset, tgrid.count)
+        components = []
+        for part in problem.components():
+            outcome = solve(part, theta, settings)
+            components.append((self._name(part), part, outcome))
+        self._store(theta, offset, tgrid.count, components)
+        return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, sums.dropped, {})
+
+    def _collapses(self) -> tuple[bool, bool]:
+        """Whether all atoms are constant within an interval, along time and frequency (found by abstract evaluation)."""
+        if self.varies is None and self.atoms.linear:
+            shapes = self.unknowns.shapes.values()
+            self.varies = any(ct > 1 for _, ct, _ in shapes), any(cf > 1 for _, _, cf in shapes)
+        if self.varies is None:
+            state = self.state
+            coefs = {
+                n: jax.ShapeDtypeStruct((*state.parms[n].coefs.shape[:3], 2, 2), state.parms[n].coefs.dtype)
+                for n in self.parms
+            }
+            axes = self._boundary_axes()
+            fixed = {
+                n: tuple(
+                    jax.ShapeDtypeStruct((1, 2 if "time" in axes[n] else 1, 3 if "time" in axes[n] else 1,
+                                          2 if "freq" in axes[n] else 1, 3 if "freq" in axes[n] else 1), np.complex128)
+                    for e in self.low.templates[n][1] if e is None
+                )
+                for n in self.atoms.boundary
+            }  # fmt: skip
+            t, f = np.zeros((2, 3, 1, 1)), np.ones((1, 1, 2, 3))
+            inputs = {"values": fixed, "coordinates": {"time": t, "freq": f}}
+            traced = jax.eval_shape(self.atoms._values, coefs, inputs, t, f)
+            flat = [a.shape for arrays in traced.values() for a in arrays]
+            self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
+        return not self.varies[0], not self.varies[1]
+
+    def _boundary_axes(self) -> Mapping[int, frozenset[str]]:
+        known = depends(self.families, {n: p.axes for n, p in self.state.parms.items()})
+        return {n: known[n].axes for n in self.atoms.boundary}
+
+    def _problem(
+        self, equations_: list[Equations], tgrid: AxisGrid, fgrid: AxisGrid, boundary: Mapping[int, Any], span: Span
+    ) -> Problem:
+        group = self.state.group
+        x, y = self.state.polynomial_coordinates(self.parms[0])
+        x4 = x[span.slots][tgrid.cell_of][:, :, None, None]
+        y4 = y[fgrid.cell_of][None, None]
+        coordinates = {
+            "time": group.time[span.slots][tgrid.cell_of][:, :, None, None],
+            "freq": group.freq[fgrid.cell_of][None, None],
+        }
+        fixed = {"values": boundary, "coordinates": coordinates}
+
+        def atoms(theta: np.ndarray) -> AtomValues:
+            coefs = {
+                n: self.unknowns.values(theta, n).reshape(*self.unknowns.shapes[n], tgrid.count, fgrid.count)
+                for n in self.parms
+            }
+            if self.atoms.linear:
+                values, tangents = self.atoms.polynomials(coefs, x4, y4)
+            else:
+                values, tangents = self.atoms.evaluate(coefs, fixed, x4, y4)
+            v, t = np.asarray(values), np.asarray(tangents)
+            if not self.fitted.all():  # what has no derivative does not move
+                t = t * self.fitted[self.atoms.parameters][..., None, None]
+            return tuple(np.ascontiguousarray(a) for a in (v.real, v.imag, t.real, t.imag))  # type: ignore[return-value]
+
+        return Problem(
+            tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
+            self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear,
+        )  # fmt: skip
+
+    def _theta(self, offset: int, count: int) -> np.ndarray:
+        nf = self.state.parms[self.parms[0]].coefs.shape[-1]
+        theta = np.zeros((self.unknowns.count, count * nf))
+        for n in self.parms:
+            coefs = self.state.parms[n].coefs[..., offset : offset + count, :]
+            self.unknowns.store(theta, n, coefs.reshape(*coefs.shape[:3], -1))
+        return theta
+
+    def _store(
+        self, theta: np.ndarray, offset: int, count: int, components: list[tuple[str, Problem, Outcome]]
+    ) -> None:
+        variance = np.full(theta.shape, np.nan)
+        status = np.full(theta.shape, Status.NO_DATA, np.uint8)
+        for _, part, outcome in components:
+            whole = np.where(outcome.status == Status.SINGULAR, Status.CONVERGED, outcome.status)
+            own = np.where(np.isnan(outcome.variance), Status.NO_DATA, whole)
+            status[part.unknowns] = np.where(outcome.unconstrained, Status.SINGULAR, own)
+            variance[part.unknowns] = np.where(
+                outcome.unconstrained | np.isinf(outcome.variance), np.nan, outcome.variance
+            )
+        for n in self.parms:
+            parm = self.state.parms[n]
+            where = slice(offset, offset + count)
+            shape = (*parm.coefs.shape[:3], count, parm.coefs.shape[-1])
+            parm.coefs[..., where, :] = self.unknowns.values(theta, n).reshape(shape)
+            error = self.unknowns.values(variance, n).reshape(shape)
+            total = (error.real + error.imag) / 2 if np.iscomplexobj(error) else error
+            parm.errors[..., where, :] = np.sqrt(total)
+            parts = self.unknowns.values(status.astype(float), n).reshape(shape)
+            codes = np.maximum(parts.real, parts.imag)
+            own = np.flatnonzero(
+                parm.fitted & (self.unknowns.values(self.fitted[:, None] * 1.0, n)[:, 0, 0, 0].real > 0)
+            )
+            parm.status[own, where] = codes.max((1, 2)).astype(np.uint8)[own]
+
+    def _name(self, part: Problem) -> str:
+        """The labels of the Parms of a component."""
+        labels = []
+        for n in self.parms:
+            start, names = self.unknowns.offsets[n], self.state.parms[n].names
+            size = int(np.prod(self.unknowns.shapes[n])) * self.unknowns.parts[n]
+            own = part.unknowns[(part.unknowns >= start) & (part.unknowns < start + size)] - start
+            labels += [names[i].split(":")[0] for i in np.unique(own // (size // len(names)))]
+        return "+".join(dict.fromkeys(labels))
+
+
+class _SpanSums:
+    """The sums of one span: Gram matrices where cells are joined, single data where every joint cell is one datum."""
+
+    def __init__(self, fit: ClassFit, span: Span, tgrid: AxisGrid, fgrid: AxisGrid) -> None:
+        self.fit, self.span, self.tgrid, self.fgrid = fit, span, tgrid, fgrid
+        self.dropped = 0
+        self.single = (
+            tgrid.joint * tgrid.count >= tgrid.interval.size and fgrid.joint * fgrid.count >= fgrid.interval.size
+        )
+        self.grams: list[Any] = []
+        self.direct: list[list[Any]] = []
+
+    def collect(self) -> dict[int, Any]:
+        """Pass over all tiles; returns the boundary planes of the atoms on the grid of intervals."""
+        boundary: dict[int, list[Any]] = {n: [] for n in self.fit.atoms.boundary}
+        for tile in self.span.tiles():
+            tensors = self.fit.cascade.tensors(tile)
+            for n, parts in boundary.items():
+                parts.append([np.asarray(e.array) for e in tensors[n].elements if hasattr(e, "array")])
+            self._add(tile, tensors)
+        return {n: self._regrid(parts) for n, parts in boundary.items()}
+
+    def _add(self, tile: Any, tensors: Mapping[int, Any]) -> None:
+        fit = self.fit
+        tcell = self.tgrid.joint_cell[tile.start - self.span.start : tile.stop - self.span.start]
+        for place, table in enumerate(fit.tables):
+            sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors)
+            members = fit.families[table.family].size
+            cells = self.tgrid.count * self.tgrid.joint, self.fgrid.count * self.fgrid.joint
+            arguments = (table.planes, sources, tile.rows, table.elements)
+            if self.single:
+                self._direct(place, table, arguments, tcell, tile)
+                continue
+            if len(self.grams) <= place:
+                self.grams.append(empty_gram(table.elements, members, *cells))
+            gram, count = self.grams[place]
+            self.dropped += accumulate(gram, count, *arguments, tcell, self.fgrid.joint_cell, tile.flags, tile.weights)
+
+    def _direct(
+        self, place: int, table: EquationTable, arguments: tuple[Any, Any, Any, Any], tcell: np.ndarray, tile: Any
+    ) -> None:
+        if len(self.direct) <= place:
+            self.direct.append([None] * len(table.forms))
+        made = self.direct[place]
+        for e in range(len(table.forms)):
+            made[e] = direct(
+                *arguments, e, tcell, self.fgrid.joint_cell, tile.flags, tile.weights,
+                self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint, made[e],
+            )  # fmt: skip
+
+    def equations(self) -> list[Equations]:
+        """Pseudo-visibilities of all equations."""
+        shape = self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint
+        result = []
+        for place, table in enumerate(self.fit.tables):
+            for e, made in enumerate(table.forms):
+                if self.single:
+                    rr, ri, yr, yi, constant, count = self.direct[place][e]
+                else:
+                    gram, counts = self.grams[place]
+                    rr, ri, yr, yi, constant, count = factor(gram[e], counts[e], *shape)
+                whole = Equations(made, (rr, ri), (yr, yi), constant, count * (1 if table.real[e] else 2))
+                result.append(whole.members(self.fit.condeqs[place]))
+        return result
+
+    def _regrid(self, parts: list[list[np.ndarray]]) -> tuple[np.ndarray, ...]:
+        """(n, nslot or 1, nchan or 1) planes as (n, St, Jt, Sf, Jf), kept collapsed."""
+        result = []
+        for pieces in zip(*parts, strict=True):
+            whole = pieces[0] if pieces[0].shape[1] == 1 else np.concatenate(pieces, 1)
+            _, t, f = whole.shape
+            grid = whole[:, self.tgrid.cell_of] if t > 1 else whole[:, None]
+            result.append(grid[..., self.fgrid.cell_of] if f > 1 else grid[..., None])
+        return tuple(result)
+
+
+def bind(
+    wanted: Sequence[Source],
+    families: Mapping[int, Family],
+    visibilities: Visibilities,
+    tile: Any,
+    tensors: Mapping[int, Any],
+) -> Sources:
+    """The memory behind a table's sources, for one tile: columns in place, evaluated planes otherwise."""
+    sources = Sources()
+    planes = planes_of(tensors, (s for s in wanted if s[0] not in visibilities.baseline))
+    for family, element in wanted:
+        if family in visibilities.baseline:
+            sources.column(tile.columns[families[family].options["column"]], visibilities.corr[element])
+        else:
+            sources.plane(planes[family, element])
+    return sources
+
+
+def _single(element: Any) -> tuple[int, int, int, bool] | None:
+    """The only factor of an element that is one factor with coefficient 1."""
+    if isinstance(element, Poly) and len(element.terms) == 1:
+        ((key, coef),) = element.terms.items()
+        if len(key) == 1 and coef == 1:
+            return key[0]
+    return None
+
+
+def _merge(label: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """Join the labels that meet in a member, unless some label occurs in members with different label sets."""
+    rows = np.where(slots >= 0, label[np.maximum(slots, 0)], -1)
+    rows = np.sort(rows, 1)
+    owner: dict[int, bytes] = {}
+    for row in np.unique(rows, axis=0):
+        for value in row[row >= 0].tolist():
+            if owner.setdefault(value, row.tobytes()) != row.tobytes():
+                return label
+    result = label.copy()
+    for row in np.unique(rows, axis=0):
+        own = np.unique(row[row >= 0])
+        if own.size > 1:
+            result[np.isin(result, own)] = own[0]
+    return result

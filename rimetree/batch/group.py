@@ -1,0 +1,165 @@
+"""One field and spectral window of a run: its state, compiled solvers and sinks, span by span."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import SolveError
+from ..plan.shapes import shapes
+from ..solve.lm import Settings
+from ..solve.report import Report, SolverSummary
+from ..solve.status import Status
+from .apply import Sinks
+from .cascade import correlations
+from .fit import ClassFit, Fitted, Span
+from .grid import BareTile
+from .layout import Layout
+from .solvable import SolverNode
+from .starting import Starting
+from .state import State
+from .tables import Visibilities
+
+SWEEPS = 12
+"""Most block-coordinate sweeps over classes of parameters with different solution intervals."""
+
+SETTLED = 1e-4
+"""Sweeps end when chi2 falls by less than this times its degrees of freedom."""
+
+
+class GroupRun:
+    """Compiled solvers and sinks of a forest on one group of data."""
+
+    def __init__(
+        self, found: Layout, group: Any, starting: Starting, report: Report, clock: Callable[[str], Any]
+    ) -> None:
+        self.found, self.group, self.report, self.clock = found, group, report, clock
+        self.name = f"{group.field_name}/spw{group.spw_id}" if group.field_name else f"spw{group.spw_id}"
+        self.state = State(found.families, found.solvable, group)
+        starting.fill(self.state, group)
+        self.visibilities = Visibilities(found.visibilities(), correlations(group.corrs), found.baseline)
+        given = found.templates(group.corrs)
+        complex_ = {n for n, p in self.state.parms.items() if np.iscomplexobj(p.coefs)} | set(
+            self.visibilities.baseline
+        )
+        self.templates, self.real = shapes(found.families, given, frozenset(complex_))
+        self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
+        self._leave_out_unseen()
+        self.sinks = Sinks(found.sinks, found.families, self.templates, self.visibilities, self.state)
+        self.history: dict[str, list[Fitted]] = {}
+
+    def _leave_out_unseen(self) -> None:
+        """Parms that drop out of every equation keep their values: right where correlations are absent, else a fault.
+
+        Raises SolveError then, and where a Solver is left with nothing to fit.
+        """
+        seen = {n: np.zeros_like(parm.fitted) for n, parm in self.state.parms.items()}
+        for name, fits in self.classes.items():
+            for fit in fits:
+                for n, members in fit.seen().items():
+                    seen[n] |= members
+            if not any(members.any() for fit in fits for members in fit.seen().values()):
+                raise SolveError(f"{name}: no Parm is left in its equations for {self.name} ({self._corrs()})")
+        for n, parm in self.state.parms.items():
+            lost = parm.fitted & ~seen[n]
+            if not lost.any():
+                continue
+            first = parm.names[int(np.argmax(lost))]
+            if min(correlations(self.group.corrs)) >= 0 or self.group.bare:
+                raise SolveError(
+                    f"Parm {first} is solvable but drops out of every equation, multiplied by 0; do not solve it"
+                )
+            text = f"{self.name} has {self._corrs()} only: {int(lost.sum())} Parms such as {first} are in no equation"
+            self.report.notes.append(f"{text} and keep their values")
+            parm.fitted = parm.fitted & seen[n]
+            parm.status[lost] = Status.CONVERGED
+
+    def _corrs(self) -> str:
+        return f"correlations {' '.join(self.group.corrs)}" if self.group.corrs else "no correlations"
+
+    def prepare(self, slots: int) -> None:
+        """Fix the tile shape that everything is compiled for: shorter tiles are padded to it."""
+        for fits in self.classes.values():
+            for fit in fits:
+                fit.cascade.slots = slots
+        for item in self.sinks.compiled:
+            item.cascade.slots = slots
+
+    def _classes(self, solver: SolverNode) -> list[ClassFit]:
+        """One fit per set of Parms with equal solution intervals."""
+        keys: dict[Any, list[int]] = {}
+        for n in solver.parms:
+            keys.setdefault(self.state.parms[n].grid_key, []).append(n)
+        return [
+            ClassFit(self.found.families, solver, parms, self.templates, self.real, self.visibilities, self.state)
+            for parms in keys.values()
+        ]
+
+    def bare_tile(self) -> BareTile:
+        """All slots of a group without data."""
+        return BareTile(self.group)
+
+    def span(self, slots: slice, tiles: Callable[[], Any]) -> None:
+        """Run all solvers, in order, on the slots of a span."""
+        span = Span(slots.start, slots.stop, tiles)
+        for solver in self.found.solvers:
+            fits = self.classes[solver.name]
+            settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm")))
+            with self.clock("solve"):
+                fitted = self._solve(fits, span, settings)
+            for item in fitted:
+                self.report.dropped += item.dropped
+                self.history.setdefault(solver.name, []).append(item)
+
+    def _solve(self, fits: list[ClassFit], span: Span, settings: Settings) -> list[Fitted]:
+        if len(fits) == 1:
+            return [fits[0].run(span, settings)]
+        best: float | None = None
+        for _ in range(SWEEPS):
+            fitted = [fit.run(span, settings) for fit in fits]
+            last = [outcome for _, _, outcome in fitted[-1].components]
+            chi2 = float(sum(np.nansum(o.chi2) for o in last))
+            data = float(sum(np.nansum(o.dof) for o in last))
+            if best is not None and best - chi2 < SETTLED * data:
+                break
+            best = chi2
+        return fitted
+
+    def write(self, ms: Any, tile: Any) -> None:
+        """Write the columns of all sinks for one tile."""
+        if not self.found.sinks:
+            return
+        with self.clock("apply"):
+            before = {name: tile.columns[name] for name in self.found.writes if name in tile.columns}
+            out, flags, invalid, unfit = self.sinks.columns(tile, before)
+        self.report.invalid += invalid
+        self.report.unfit += unfit
+        with self.clock("write"):
+            for name, values in out.items():
+                ms.write(tile, name, values)
+                self.report.written[name] = self.report.written.get(name, 0) + values.size
+                self.report.bytes_written += values.nbytes
+            if flags is not None:
+                ms.write_flags(tile, flags)
+
+    def summaries(self) -> list[SolverSummary]:
+        """Per solver and component, all spans joined along time."""
+        result = []
+        for solver, fitted in self.history.items():
+            by_component: dict[Any, list[tuple[Fitted, Any, Any]]] = {}
+            for item in fitted:
+                for i, (name, part, outcome) in enumerate(item.components):
+                    by_component.setdefault((item.parms, i, name), []).append((item, part, outcome))
+            for (_, _, name), pieces in by_component.items():
+                result.append(_summary(solver, self.name, name, pieces))
+        return result
+
+
+def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted, Any, Any]]) -> SolverSummary:
+    def joined(field: str) -> np.ndarray:
+        return np.concatenate([getattr(outcome, field).reshape(item.intervals) for item, _, outcome in pieces])
+
+    fields = ("status", "iterations", "chi2_start", "chi2", "dof", "rank", "condition")
+    return SolverSummary(solver, group, component, pieces[0][1].count, *(joined(field) for field in fields))

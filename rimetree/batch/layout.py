@@ -1,0 +1,213 @@
+"""What a forest asks of its data: solvers in order, sinks, columns, baselines of data nodes; checks before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ConfigError, ForestError, Issue
+from ..graph.node import Family
+from ..plan.program import Template, open_template
+from ..plan.subset import subset
+from .baselines import Baselines
+from .cascade import UVW, correlations
+from .solvable import SolverNode, solver_nodes
+
+if TYPE_CHECKING:
+    from ..graph.forest import Forest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SinkNode:
+    """One Sink family: the family below, the member of it per sink, baselines, column, whether to flag."""
+
+    number: int
+    child: int
+    index: np.ndarray
+    baseline: np.ndarray
+    column: str
+    flag: bool
+
+
+@dataclass(slots=True, eq=False)
+class Layout:
+    """A forest against the antennas and baselines of its data. `baseline`: data family -> baseline of each member."""
+
+    forest: NodeNames
+    families: Mapping[int, Family]
+    solvers: list[SolverNode] = field(default_factory=list)
+    sinks: list[SinkNode] = field(default_factory=list)
+    baseline: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def solvable(self) -> dict[int, np.ndarray]:
+        """Parm family -> which of its members some Solver fits."""
+        found: dict[int, np.ndarray] = {}
+        for solver in self.solvers:
+            for n, chosen in solver.parms.items():
+                found[n] = found.get(n, False) | chosen
+        return found
+
+    @property
+    def reads(self) -> set[str]:
+        """Columns read."""
+        return {f.options["column"] for f in self.families.values() if f.cls.role == "data"} - {UVW}
+
+    @property
+    def uvw(self) -> bool:
+        """Whether UVW is read."""
+        return any(f.cls.role == "data" and f.options["column"] == UVW for f in self.families.values())
+
+    @property
+    def writes(self) -> set[str]:
+        """Columns written."""
+        return {sink.column for sink in self.sinks}
+
+    def visibilities(self) -> dict[int, np.ndarray]:
+        """Data families that are 2x2 visibilities."""
+        return {n: b for n, b in self.baseline.items() if self.families[n].options["column"] != UVW}
+
+    def templates(self, corrs: Sequence[str]) -> dict[int, Template]:
+        """Shapes of the Parm and data families; absent correlations are 0."""
+        result: dict[int, Template] = {}
+        there = correlations(corrs)
+        for number, family in self.families.items():
+            if family.cls.role == "parm":
+                result[number] = open_template(())
+            elif family.cls.role == "data":
+                uvw = family.options["column"] == UVW
+                result[number] = open_template((3,)) if uvw else ((2, 2), tuple(None if c >= 0 else 0 for c in there))
+        return result
+
+
+def layout(forest: Forest, baselines: Baselines) -> Layout:
+    """Read a forest.
+
+    Raises ForestError naming every data node or Sink whose baseline is not there, SolveError where a Solver has
+    nothing to fit or a Parm no equation, ConfigError where there are data nodes but no baselines at all.
+    """
+    families = forest.families
+    wanted = {n: np.arange(f.size) for n, f in enumerate(families) if f.cls.role in ("solver", "sink")}
+    if not wanted:
+        raise ForestError([Issue("forest", "", "has neither a Solver nor a Sink: there is nothing to run")])
+    sub = subset(families, wanted)
+    if not baselines.count and any(f.cls.role in ("data", "sink") for f in sub.families.values()):
+        raise ConfigError("this forest has Spigots or Sinks: run it on an rt.MeasurementSet, not on rt.Cells")
+    found = Layout(NodeNames(forest, sub), sub.families)
+    issues: list[Issue] = []
+    for number, family in sub.families.items():
+        if family.cls.role == "data":
+            found.baseline[number] = _baselines(found, number, baselines, issues)
+    if issues:
+        raise ForestError(issues)
+    found.solvers = solver_nodes(forest, sub)
+    found.sinks = _sinks(found, baselines, issues)
+    if issues:
+        raise ForestError(issues)
+    return found
+
+
+class NodeNames:
+    """Names and script lines of the members of a subset."""
+
+    def __init__(self, forest: Forest, sub: Any) -> None:
+        self._forest, self._sub = forest, sub
+
+    def name_of(self, family: int, member: int) -> str:
+        """Full name of a node."""
+        return self._forest.name_of(family, int(self._sub.members[family][member]))
+
+    def where(self, family: int, member: int) -> str:
+        """Script line of a node."""
+        return self._forest.where(family, int(self._sub.members[family][member]))
+
+    def qualifiers(self, family: int, member: int) -> tuple[Any, ...]:
+        """Qualifiers of a node's name; none where it is anonymous."""
+        name = self.name_of(family, member)
+        return tuple(self._forest.qualifiers(name)) if name in self._forest.names else ()
+
+    def order(self, family: int, member: int) -> int:
+        """Position in the forest."""
+        return int(self._sub.members[family][member])
+
+
+def _baselines(found: Layout, number: int, baselines: Baselines, issues: list[Issue]) -> np.ndarray:
+    """The baseline of every member of a data family."""
+    members = found.families[number].members
+    result = np.zeros(found.families[number].size, np.int32)
+    for i, (p, q) in enumerate(zip(members["p"], members["q"], strict=True)):
+        place = baselines.find(p, q)
+        if place is None:
+            issues.append(_issue(found, number, i, baselines.missing(p, q)))
+        else:
+            result[i] = place
+    return result
+
+
+def _issue(found: Layout, number: int, member: int, text: str) -> Issue:
+    return Issue(found.forest.name_of(number, member), found.forest.where(number, member), text)
+
+
+def _sinks(found: Layout, baselines: Baselines, issues: list[Issue]) -> list[SinkNode]:
+    """The Sinks; what is wrong with them goes to `issues`."""
+    nodes: list[SinkNode] = []
+    writers: dict[tuple[str, int], str] = {}
+    for number, family in found.families.items():
+        if family.cls.role != "sink":
+            continue
+        kid, column = family.kids[0], family.options["column"]
+        index = np.asarray(kid.index).reshape(-1)
+        baseline = np.zeros(family.size, np.int32)
+        under = _data_baselines(found, kid.family)
+        for i in range(family.size):
+            place = _sink_baseline(found, number, i, int(under[index[i]]), baselines)
+            if isinstance(place, str):
+                issues.append(_issue(found, number, i, place))
+                continue
+            baseline[i], name = place, found.forest.name_of(number, i)
+            other = writers.setdefault((column, place), name)
+            if other != name:
+                text = f"writes {column} on the same baseline as {other}; keep one of them, or write another column"
+                issues.append(_issue(found, number, i, text))
+        nodes.append(SinkNode(number, kid.family, index, baseline, column, bool(family.options.get("flag"))))
+    return nodes
+
+
+def _sink_baseline(found: Layout, number: int, member: int, under: int, baselines: Baselines) -> int | str:
+    """The baseline of a Sink: as it says, else of the data below it (`under`), else by its last two qualifiers.
+
+    A text that says what is wrong, where there is none.
+    """
+    p, q = (found.families[number].members.get(name, {member: None})[member] for name in ("p", "q"))
+    if p is not None and q is not None:
+        place = baselines.find(p, q)
+        return baselines.missing(p, q) if place is None else place
+    if p is None and q is None and under >= 0:
+        return under
+    qualifiers = found.forest.qualifiers(number, member)
+    place = baselines.find(*qualifiers[-2:]) if p is None and q is None and len(qualifiers) >= 2 else None
+    if place is None:
+        return "cannot tell its baseline: give p and q, Meq.Sink(child, p, q, column=...), as they are in ms.baselines"
+    return place
+
+
+def _data_baselines(found: Layout, family: int) -> np.ndarray:
+    """Per member of a family the only baseline whose data it uses: -1 none, -2 several."""
+    known: dict[int, np.ndarray] = {}
+    for number, node in found.families.items():
+        result = np.full(node.size, -1, np.int32)
+        if number in found.baseline:
+            result = found.baseline[number]
+        for kid in node.kids:
+            index = np.asarray(kid.index)
+            for column in np.atleast_2d(index.T) if number <= family else []:
+                below = known[kid.family][column]
+                clash = (result >= 0) & (below >= 0) & (result != below)
+                result = np.where(clash | (below == -2), -2, np.where(result == -1, below, result))
+        known[number] = result
+        if number == family:
+            break
+    return known[family]

@@ -1,0 +1,199 @@
+"""Run a forest: check everything, then tile by tile read, solve, write; at the end save the solutions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, DataError
+from ..grid import Cells
+from ..plan.evaluate import explained
+from ..plan.program import NodeFailure
+from ..solve.report import Report
+from .baselines import Baselines
+from .grid import BareGroup
+from .group import GroupRun
+from .layout import Layout, layout
+from .starting import Starting
+from .tiling import TilePlan, tile_plan
+
+if TYPE_CHECKING:
+    from ..graph.forest import Forest
+    from ..io.ms import MeasurementSet
+
+
+def run(
+    forest: Forest,
+    data: MeasurementSet | Cells,
+    solutions: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    memory: float | None = None,
+    progress: bool = True,
+    start: Any = None,
+    fixed: Any = None,
+    timings: bool = False,
+) -> Report:
+    """Solve every Solver and write every Sink of a forest.
+
+    data       a MeasurementSet, or Cells for equations without data
+    solutions  HDF5 file for the solutions, written whole at the end; an existing one needs `overwrite`
+    memory     bytes that a tile may take (default: 40 % of what is free)
+    start      solutions (a file or Solutions) that solvable Parms of the same name start from
+    fixed      the same for Parms that are not solvable here
+
+    Raises ForestError, DataError, ConfigError or SolveError before anything is written, naming every obstacle.
+    """
+    runner = _Run(forest, data, solutions, overwrite, memory, progress, Starting.of(start, fixed), timings)
+    try:
+        return runner.execute()
+    except NodeFailure as failure:
+        raise explained(forest, failure, getattr(runner.found.forest, "_sub", None)) from failure
+
+
+class _Run:
+    """One run: what was asked, the layout of the forest, the report being filled."""
+
+    def __init__(
+        self,
+        forest: Forest,
+        data: Any,
+        solutions: str | Path | None,
+        overwrite: bool,
+        memory: float | None,
+        progress: bool,
+        starting: Starting,
+        timings: bool,
+    ) -> None:
+        if not isinstance(data, Cells) and not hasattr(data, "groups"):
+            raise ConfigError(f"run needs an rt.MeasurementSet or rt.Cells, got {type(data).__name__}")
+        self.bare = isinstance(data, Cells)
+        self.data, self.overwrite, self.memory, self.progress, self.starting = (
+            data,
+            overwrite,
+            memory,
+            progress,
+            starting,
+        )
+        self.path = Path(solutions) if solutions is not None else None
+        self.report = Report("cells" if self.bare else str(data.path))
+        self.timings = timings
+        self.found: Layout = layout(forest, Baselines({}, []) if self.bare else Baselines.of(data))
+
+    def execute(self) -> Report:
+        """Check, compile, work, save."""
+        began = time.perf_counter()
+        groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
+        self._check()
+        with self._clock("compile"):
+            runs = [GroupRun(self.found, group, self.starting, self.report, self._clock) for group in groups]
+            plans = [self._plan(group_run) for group_run in runs]
+        self.report.plan = f"{len(runs)} group{'s' if len(runs) > 1 else ''}; {plans[0]}"
+        for name in sorted(self.found.writes):
+            self.data.ensure_column(name)
+        with self._progress(sum(len(t) for plan in plans for t in plan.tiles)) as advance:
+            for group_run, plan in zip(runs, plans, strict=True):
+                self._group(group_run, plan, advance)
+        for group_run in runs:
+            self.report.solvers.extend(group_run.summaries())
+        if self.found.solvers:
+            with self._clock("save"):
+                self._save(runs)
+        self.report.seconds["total"] = time.perf_counter() - began
+        return self.report
+
+    def _check(self) -> None:
+        """Everything that can be known before work starts."""
+        if not self.bare:
+            obstacles = self.data.obstacles(self.found.reads, self.found.writes)
+            if obstacles:
+                raise DataError("\n".join(obstacles))
+        if self.path is not None:
+            from ..io.solutions import check_writable
+
+            check_writable(self.path, self.overwrite)
+
+    def _plan(self, group_run: GroupRun) -> TilePlan:
+        group = group_run.group
+        size = 64 if self.bare else group.bytes_per_slot(self.found.reads | self.found.writes)
+        parms = group_run.state.parms
+        intervals = [parms[n].slot_interval for n in sorted(self.found.solvable)]
+        plan = tile_plan(group.time.size, size, intervals, self.memory)
+        group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
+        return plan
+
+    def _group(self, group_run: GroupRun, plan: TilePlan, advance: Any) -> None:
+        """All spans of a group. Spans of one tile share one stream that reads ahead; longer ones are read again for each pass."""
+        stream = (
+            None
+            if self.bare
+            else self._stream(group_run.group, [t for tiles in plan.tiles for t in tiles if len(tiles) == 1])
+        )
+        try:
+            for span, tiles in zip(plan.spans, plan.tiles, strict=True):
+                if self.bare:
+                    kept = [group_run.bare_tile()]
+                    group_run.span(span, lambda kept=kept: kept)  # type: ignore[misc]
+                elif len(tiles) == 1:
+                    with self._clock("read"):
+                        tile = next(stream)  # type: ignore[arg-type]
+                    kept = [tile]
+                    group_run.span(span, lambda kept=kept: kept)  # type: ignore[misc]
+                    group_run.write(self.data, tile)
+                else:
+                    group_run.span(span, lambda tiles=tiles: self._stream(group_run.group, tiles))  # type: ignore[misc]
+                    for tile in self._stream(group_run.group, tiles) if self.found.sinks else ():
+                        group_run.write(self.data, tile)
+                advance(len(tiles))
+        finally:
+            if stream is not None:
+                stream.close()
+
+    def _stream(self, group: Any, tiles: Any) -> Any:
+        columns = sorted(self.found.reads | self._kept_columns())
+        self.report.bytes_read += sum(t.stop - t.start for t in tiles) * group.bytes_per_slot(columns)
+        return self.data.reader(group, columns, tiles, uvw=self.found.uvw)
+
+    def _kept_columns(self) -> set[str]:
+        """Columns written only in part, whose other values must be kept."""
+        partial = set()
+        for name in self.found.writes:
+            covered = {int(b) for sink in self.found.sinks if sink.column == name for b in sink.baseline}
+            if len(covered) < len(self.data.baselines):
+                partial.add(name)
+        return partial
+
+    def _save(self, runs: list[GroupRun]) -> None:
+        from ..io.solutions import Solutions
+        from .results import group_solutions, metadata
+
+        self.report.tables = Solutions([group_solutions(r) for r in runs], metadata(self.report))
+        if self.path is not None:
+            self.report.tables.save(self.path, overwrite=self.overwrite)
+            self.report.solutions = str(self.path)
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report.seconds[name] = self.report.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @contextmanager
+    def _progress(self, total: int) -> Iterator[Any]:
+        """A bar of tiles done, on stderr, where a person is watching."""
+        if not self.progress or self.bare:
+            yield lambda n: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("tiles", total=total)
+            yield lambda n: bar.advance(task, n)

@@ -1,0 +1,83 @@
+"""What each Solver of a forest fits: which members of which Parm families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SolveError, nearest
+from ..graph.node import Family
+from ..plan.subset import Subset, marks
+
+if TYPE_CHECKING:
+    from ..graph.forest import Forest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SolverNode:
+    """One Solver: its name, its Condeqs (family -> members), and the Parms that it fits (family -> which members)."""
+
+    name: str
+    condeqs: Mapping[int, np.ndarray]
+    parms: Mapping[int, np.ndarray]
+    options: Mapping[str, Any]
+
+
+def solver_nodes(forest: Forest, sub: Subset) -> list[SolverNode]:
+    """The Solvers of a subset of a forest, in its order.
+
+    Raises SolveError where a word of `solvable` matches no Parm, or one that no equation of these Solvers depends on.
+    """
+    fitted = {n: np.zeros(f.size, bool) for n, f in enumerate(forest.families) if f.cls.role == "parm"}
+    solvers = [(n, m) for n, f in sub.families.items() if f.cls.role == "solver" for m in range(f.size)]
+    nodes = [_solver(forest, sub, number, member, fitted) for number, member in solvers]
+    for node in nodes:
+        for word in node.options["solvable"]:
+            for n, chosen in _matches(forest, node.name, word).items():
+                if (chosen & ~fitted[n]).any():
+                    name = forest.name_of(n, int(np.argmax(chosen & ~fitted[n])))
+                    text = f"Parm {name} is solvable ({word!r}) but no equation depends on it; remove it or its tag"
+                    raise SolveError(f"{node.name}: {text}")
+    return nodes
+
+
+def _solver(forest: Forest, sub: Subset, number: int, member: int, fitted: dict[int, np.ndarray]) -> SolverNode:
+    """One Solver; adds to `fitted` what it fits."""
+    family, whole = sub.families[number], int(sub.members[number][member])
+    name = forest.name_of(number, whole)
+    below = marks(forest.families, {number: np.array([whole])})
+    parms: dict[int, np.ndarray] = {}
+    for word in family.options["solvable"]:
+        for n, chosen in _matches(forest, name, word).items():
+            chosen = chosen & below.get(n, False)
+            if chosen.any():
+                fitted[n] |= chosen
+                parms[n] = parms.get(n, False) | chosen[sub.members[n]]
+    if not parms:
+        words = " ".join(family.options["solvable"])
+        raise SolveError(
+            f"{name}: its equations depend on no Parm that matches solvable={words!r}; tag one, or name it"
+        )
+    condeqs = {kid.family: np.unique(np.asarray(kid.index)[member]) for kid in family.kids}
+    return SolverNode(name, condeqs, dict(sorted(parms.items())), family.options)
+
+
+def _matches(forest: Forest, solver: str, word: str) -> dict[int, np.ndarray]:
+    """Parm family of the forest -> which members have `word` as tag, name, or name without qualifiers."""
+    parms = {n: f for n, f in enumerate(forest.families) if f.cls.role == "parm"}
+    found = {n: _matching(family, word) for n, family in parms.items()}
+    found = {n: chosen for n, chosen in found.items() if chosen.any()}
+    if not found:
+        tags = {tag for f in parms.values() for tag in f.options.get("tags", ())}
+        labels = {str(name).split(":")[0] for f in parms.values() for name in f.members["name"]}
+        raise SolveError(f"{solver}: solvable={word!r} matches no tag or name of a Parm{nearest(word, tags | labels)}")
+    return found
+
+
+def _matching(family: Family, word: str) -> np.ndarray:
+    if word in family.options.get("tags", ()):
+        return np.ones(family.size, bool)
+    return np.array([word in (name, str(name).split(":")[0]) for name in family.members["name"]])

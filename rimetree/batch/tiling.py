@@ -1,0 +1,73 @@
+"""The tile plan: how many slots are held at once, from the memory that is free and from where solution intervals end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ConfigError
+
+COMFORT = 64e6
+"""Bytes of data per tile beyond which a longer tile gains nothing: reading ahead and SIMD lanes are saturated."""
+
+WORKING = 3.0
+"""Memory per byte of a tile's buffers: a second set being read ahead, sums and output."""
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlan:
+    """`spans`: slots solved together, `tiles`: per span the slots read together."""
+
+    spans: tuple[slice, ...]
+    tiles: tuple[tuple[slice, ...], ...]
+    slots: int
+    bytes: int
+
+    def __str__(self) -> str:
+        count = sum(map(len, self.tiles))
+        return f"{count} tile{'s' if count > 1 else ''} of up to {self.slots} slots, about {self.bytes * WORKING / 1e6:.0f} MB of memory"
+
+
+def available_memory() -> int:
+    """Bytes that can be allocated without swapping (Linux MemAvailable)."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 << 30
+
+
+def tile_plan(nslot: int, bytes_per_slot: int, intervals: Iterable[np.ndarray], memory: float | None) -> TilePlan:
+    """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
+
+    `memory` in bytes, by default 40 % of what is free. A span longer than that is read in several tiles, more than once.
+    Raises ConfigError where not even one slot fits.
+    """
+    if memory is not None and not (isinstance(memory, (int, float)) and memory > 0):
+        raise ConfigError(f"memory={memory!r}: expected a number of bytes, for example 4e9")
+    limit = memory if memory is not None else 0.4 * available_memory()
+    most = int(min(limit / WORKING, COMFORT if memory is None else limit) / max(bytes_per_slot, 1))
+    if limit < WORKING * bytes_per_slot:
+        raise ConfigError(
+            f"memory={limit:.6g} bytes is too little: one slot of all baselines needs {WORKING * bytes_per_slot:.3g}; "
+            "give more memory, or select fewer channels or antennas"
+        )
+    most = max(most, 1)
+    ends = np.ones(nslot, bool)
+    for interval in intervals:
+        ends[:-1] &= np.diff(interval) != 0
+    cuts = np.concatenate([[0], np.flatnonzero(ends) + 1])
+    spans, tiles, start = [], [], 0
+    while start < nslot:
+        fitting = cuts[(cuts > start) & (cuts <= start + most)]
+        stop = int(fitting[-1]) if fitting.size else int(cuts[cuts > start][0])
+        spans.append(slice(start, stop))
+        tiles.append(tuple(slice(s, min(s + most, stop)) for s in range(start, stop, most)))
+        start = stop
+    longest = max(t.stop - t.start for group in tiles for t in group)
+    return TilePlan(tuple(spans), tuple(tiles), longest, longest * bytes_per_slot)

@@ -1,0 +1,344 @@
+"""The command `rimetree`. Anything that takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import ConfigError, RimetreeError
+
+EXITS = (
+    "Exit code: 0 all was done and all solutions converged; 1 your input is wrong (the message says what to do); "
+    "2 a bug in rimetree; 3 all was done, but some solutions did not converge; 130 interrupted."
+)
+
+app = typer.Typer(
+    help="Radio-interferometric calibration: fit any parameter of any measurement equation.",
+    epilog=EXITS,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Field = Annotated[str | None, typer.Option(help="Field: name, number or glob; several with commas.")]
+Spw = Annotated[str | None, typer.Option(help="Spectral windows: numbers or names, such as 0~2.")]
+Scans = Annotated[str | None, typer.Option(help="Scans, such as 1~3,5.")]
+Channels = Annotated[str | None, typer.Option(help="Channels, such as 10~50 (both included).")]
+Antennas = Annotated[str | None, typer.Option(help="Antennas: names or numbers, with commas.")]
+Taql = Annotated[str | None, typer.Option(help="A TaQL condition on rows.")]
+Ms = Annotated[str | None, typer.Option("--ms", help="Measurement Set.")]
+Chosen = Annotated[list[str] | None, typer.Option("-o", "--option", help="key=value for the script; repeat as needed.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. `--debug`, anywhere, shows tracebacks."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or bool(os.environ.get("RIMETREE_DEBUG"))
+    sys.exit(_run([word for word in given if word != "--debug"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    """The exit code."""
+    try:
+        code = app(arguments, prog_name="rimetree", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:  # `rimetree nodes | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except RimetreeError as error:
+        if debug:
+            raise
+        return _fail(str(error), 1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong command line, as click and typer report it
+            text = error.format_message()  # empty where the help was printed because nothing was asked
+            return _fail(f"{text} ({_help(error)} tells more)", 1) if text else 1
+        if debug:
+            raise
+        return _fail(_bug(error), 2)
+    return _fail("interrupted; rerun gives the same result", 130) if code == 130 else int(code)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"rimetree: {message}", file=sys.stderr)
+    return code
+
+
+def _help(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'rimetree'} --help"
+
+
+def _bug(error: Exception) -> str:
+    """One line on an exception that no user should see."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; give --memory a smaller amount, or select fewer channels or antennas"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return (
+        f"bug: {type(error).__name__}: {text} (at {frame.filename}:{frame.lineno}); run again with --debug for the "
+        "traceback, and please report it"
+    )
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as installed
+
+        try:
+            print(f"rimetree {installed('rimetree')}")
+        except PackageNotFoundError:
+            print("rimetree, not installed (run from its source folder)")
+        raise typer.Exit
+
+
+@app.command(epilog=EXITS)
+def run(
+    file: Annotated[str, typer.Argument(help="SCRIPT.py that defines define_forest(ns, ms, options), or CONFIG.yaml.")],
+    ms: Ms = None,
+    option: Chosen = None,
+    field: Field = None,
+    spw: Spw = None,
+    scans: Scans = None,
+    channels: Channels = None,
+    antennas: Antennas = None,
+    taql: Taql = None,
+    solutions: Annotated[str | None, typer.Option(help="HDF5 file for the solutions.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing solution file.")] = False,
+    memory: Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value that replaces one of CONFIG.yaml; repeat as needed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, solve and write nothing.")] = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="A line per solution interval, and detailed timings.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> int:
+    """Solve and correct: a script with an equation of your own, or a configuration of Jones terms."""
+    selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
+    if Path(file).suffix in (".yaml", ".yml"):
+        if option:
+            raise ConfigError("-o is for scripts; change a key of a configuration with --set key=value")
+        own = {"ms": ms, "solutions": solutions, "memory": memory, "overwrite": overwrite or None}
+        own |= {f"selection.{key}": value for key, value in selection.items()}
+        changes = [f"{key}={json.dumps(value)}" for key, value in own.items() if value is not None] + (change or [])
+        report = _run_config(file, changes, dry_run, quiet)
+    elif change:
+        raise ConfigError("--set is for configurations; give options to a script with -o key=value")
+    else:
+        report = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, timings, quiet)
+    if report is None:
+        return 0
+    if not quiet:
+        print(report.full() if timings else report)
+    if report.converged:
+        return 0
+    return _fail("some solution intervals did not converge (--timings lists all); the rest was done", 3)
+
+
+def _selection(**given: str | None) -> dict[str, str]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _run_config(file: str, changes: list[str], dry_run: bool, quiet: bool) -> Any:
+    from .batch.chain import run_chain
+    from .batch.config import load
+
+    return run_chain(load(file, changes), progress=not quiet, dry_run=dry_run)
+
+
+def _run_script(
+    file: str,
+    ms: str | None,
+    option: list[str] | None,
+    selection: dict[str, str],
+    solutions: str | None,
+    overwrite: bool,
+    memory: str | None,
+    dry_run: bool,
+    timings: bool,
+    quiet: bool,
+) -> Any:
+    from .batch.config import memory_bytes
+    from .batch.script import check
+
+    with _measurement_set(file, ms, selection) as data:
+        forest = _forest(file, data, option)
+        if dry_run:
+            print("\n".join(check(forest, data, solutions, overwrite)))
+            return None
+        size = memory_bytes(memory) if memory is not None else None
+        return forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet, timings=timings)
+
+
+def _measurement_set(file: str, ms: str | None, selection: dict[str, str]) -> Any:
+    if Path(file).suffix != ".py":
+        raise ConfigError(f"{file}: expected a script (.py) or a configuration (.yaml)")
+    if not Path(file).is_file():
+        raise ConfigError(f"{file}: there is no such file")
+    if ms is None:
+        raise ConfigError(f"{file}: say which Measurement Set: --ms x.ms")
+    from .io.ms import MeasurementSet
+
+    return MeasurementSet(ms, **selection)
+
+
+def _forest(file: str, data: Any, option: list[str] | None) -> Any:
+    from .batch.script import build, parse_options
+
+    options = parse_options(option or ())
+    forest = build(file, data, options)
+    for line in options.unused:
+        print(f"rimetree: {line}", file=sys.stderr)
+    return forest
+
+
+@app.command()
+def explain(
+    file: Annotated[str, typer.Argument(help="SCRIPT.py that defines define_forest(ns, ms, options).")],
+    ms: Ms = None,
+    node: Annotated[str | None, typer.Option(help="Only what this node needs.")] = None,
+    option: Chosen = None,
+    field: Field = None,
+    spw: Spw = None,
+    scans: Scans = None,
+    channels: Channels = None,
+    antennas: Antennas = None,
+    taql: Taql = None,
+) -> None:
+    """What will be computed, when, and of which size."""
+    selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
+    with _measurement_set(file, ms, selection) as data:
+        print(_forest(file, data, option).explain(node, data=data))
+
+
+@app.command()
+def config() -> None:
+    """Print a commented configuration (delays, gains, bandpasses) to start from."""
+    from importlib.resources import files
+
+    print(files("rimetree.trees").joinpath("kgb.yaml").read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def info(file: Annotated[str, typer.Argument(help="HDF5 solution file.")]) -> None:
+    """Summarise a solution file."""
+    from .io.solutions import info as describe
+
+    print(describe(file))
+
+
+@app.command()
+def plot(
+    file: Annotated[str, typer.Argument(help="HDF5 solution file.")],
+    folder: Annotated[str, typer.Option("-o", "--output", help="Folder for the plots.")] = "plots",
+) -> None:
+    """Plot the solutions in a file."""
+    from .io.plots import plot as draw
+    from .io.solutions import Solutions
+
+    for path in draw(Solutions.load(file), folder):
+        print(path)
+
+
+@app.command()
+def simulate(
+    out: Annotated[str, typer.Argument(help="Measurement Set to make.")],
+    antennas: Annotated[str, typer.Option(help="Number of antennas, or vla-like (27).")] = "7",
+    times: Annotated[int, typer.Option(help="Number of slots.")] = 10,
+    interval: Annotated[str, typer.Option(help="Length of a slot.")] = "10s",
+    start: Annotated[str, typer.Option(help="Start, MJD, in seconds or with a unit.")] = "5e9s",
+    chans: Annotated[int, typer.Option(help="Number of channels.")] = 16,
+    freq: Annotated[str, typer.Option(help="Centre of the first channel.")] = "1.4GHz",
+    width: Annotated[str, typer.Option(help="Channel width.")] = "1MHz",
+    scans: Annotated[int, typer.Option(help="Number of scans.")] = 1,
+    fields: Annotated[int, typer.Option(help="Number of fields; scans go round them.")] = 1,
+    noise: Annotated[float, typer.Option(help="rms of a complex visibility.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    feed: Annotated[str, typer.Option(help="linear or circular.")] = "linear",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing Measurement Set.")] = False,
+) -> None:
+    """Make a Measurement Set from an array, times and channels, with noise for data."""
+    from .io.simulate import simulate as make
+
+    count = int(antennas) if antennas.isdecimal() else antennas
+    axes: dict[str, Any] = {
+        "times": (_quantity("--start", start, "s"), times, _quantity("--interval", interval, "s")),
+        "freqs": (_quantity("--freq", freq, "Hz"), chans, _quantity("--width", width, "Hz")),
+    }
+    others: dict[str, Any] = {
+        "scans": scans,
+        "fields": fields,
+        "corrs": feed,
+        "noise": noise,
+        "seed": seed,
+        "overwrite": overwrite,
+    }
+    make(out, count, **axes, **others)
+    print(out)
+
+
+def _quantity(name: str, text: str, unit: str) -> float:
+    """SI number of "8s" or "1.4GHz"; a bare number is in SI already."""
+    from .quantity import hertz, seconds
+
+    try:
+        return (seconds if unit == "s" else hertz)(text if text[-1:].isalpha() else float(text))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+@app.command()
+def nodes(name: Annotated[str | None, typer.Argument(help="A node class.")] = None) -> None:
+    """List the node classes, or describe one: what it computes, its children and options."""
+    from .graph import registry
+
+    if name is not None:
+        print(_described(registry.get(name)))
+        return
+    names = registry.names()
+    length = max(map(len, names))
+    for each in names:
+        print(f"{each:{length}}  {_first_sentence(registry.get(each).__doc__)}")
+
+
+def _first_sentence(text: str | None) -> str:
+    first, mark, _ = " ".join((text or "").split()).partition(". ")
+    return first + "." if mark else first
+
+
+def _described(cls: Any) -> str:
+    import inspect
+
+    lines = [cls.__name__, "", inspect.getdoc(cls) or "", ""]
+    lines += ["children:"] if cls.children else []
+    for key, kid in cls.children.items():
+        facts = [f"{'any number' if kid.least == 0 else f'{kid.least} or more'}" if kid.many else "", kid.unit]
+        facts += [f"dims {kid.dims}" if kid.dims else ""]
+        lines.append(_item(key, facts, kid.help))
+    lines += ["options:"] if cls.options else []
+    for key, value in cls.options.items():
+        choices = " or ".join(map(repr, value.choices)) if value.choices else ""
+        default = "required" if value.required else f"default {value.default!r}"
+        lines.append(_item(key, [choices, value.unit, default], value.help))
+    return "\n".join(lines).rstrip()
+
+
+def _item(name: str, facts: list[str], text: str) -> str:
+    known = ", ".join(fact for fact in facts if fact)
+    return f"  {name}{f' ({known})' if known else ''}: {text}".rstrip(": ")

@@ -1,0 +1,64 @@
+"""The exception tree and the words of its messages.
+
+RimetreeError
+├── ForestError    a tree is wrong: every fault, each with node, class and script line
+├── DataError      a Measurement Set or solution file is missing, wrong or unwritable
+├── ConfigError    a configuration file, option or selection is wrong
+└── SolveError     a solve cannot be set up (an unconstrained parameter, an equation without data)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class RimetreeError(Exception):
+    """Base of everything that a user can cause; the message is what the user is shown."""
+
+
+class DataError(RimetreeError):
+    """A Measurement Set or solution file is missing, wrong, or cannot be written."""
+
+
+class ConfigError(RimetreeError):
+    """A configuration file, command-line option or data selection is wrong."""
+
+
+class SolveError(RimetreeError):
+    """A solve cannot be set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One fault of a forest: which node, where in the user's script, what is wrong and what to do."""
+
+    node: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.node}{place}: {self.message}"
+
+
+class ForestError(RimetreeError):
+    """A tree is wrong. `issues` holds every fault found."""
+
+    def __init__(self, issues: Iterable[Issue]) -> None:
+        self.issues = tuple(issues)
+        count = len(self.issues)
+        if count == 1:
+            text = str(self.issues[0])
+        else:
+            shown = [f"  {issue}" for issue in self.issues[:100]]
+            more = [f"  ... and {count - 100} more"] if count > 100 else []
+            text = "\n".join([f"{count} faults in the forest:", *shown, *more])
+        super().__init__(text)
+
+
+def nearest(word: object, valid: Iterable[object]) -> str:
+    """` (did you mean 'x'?)` for the closest of `valid`, or an empty string."""
+    found = difflib.get_close_matches(str(word), [str(v) for v in valid], n=1, cutoff=0.6)
+    return f" (did you mean {found[0]!r}?)" if found else ""

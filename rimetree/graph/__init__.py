@@ -1,0 +1,1 @@
+"""The language: node classes, scopes, forests and their families."""

@@ -1,0 +1,162 @@
+"""How a node class is declared: children, options, a role, and one pure function.
+
+A class is a few lines. It is never instantiated; the engine reads its declarations and calls its function:
+
+    @node
+    class Polar(Elementwise):
+        '''amplitude * exp(i phase). ...'''
+        amplitude = child(help="any unit")
+        phase = child(unit="rad", help="phase")
+
+        @staticmethod
+        def compute(amplitude, phase):
+            return amplitude * jnp.exp(1j * phase)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from ..ring import Tensor
+
+Role = Literal["compute", "constant", "coordinate", "parm", "data", "equation", "solver", "sink", "sequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One declared child. `many` takes all remaining positional children (at least `least`)."""
+
+    help: str = ""
+    unit: str = ""
+    dims: tuple[int, ...] | None = None
+    many: bool = False
+    least: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One declared option. `per_member` options may differ between the members of one family (antenna, value, seed)."""
+
+    default: Any = None
+    type: type | tuple[type, ...] = object
+    help: str = ""
+    choices: tuple[Any, ...] | None = None
+    unit: str = ""
+    per_member: bool = False
+    required: bool = False
+
+
+def child(
+    help: str = "", *, unit: str = "", dims: tuple[int, ...] | None = None, many: bool = False, least: int = 1
+) -> Any:
+    """Declare a child, in the order in which it is given in a call."""
+    return Child(help, unit, dims, many, least)
+
+
+def option(
+    default: Any = None,
+    *,
+    type: type | tuple[type, ...] = object,
+    help: str = "",
+    choices: tuple[Any, ...] | None = None,
+    unit: str = "",
+    per_member: bool = False,
+    required: bool = False,
+) -> Any:
+    """Declare an option: `default` unless `required`; `choices` or `type` are checked when the forest is built."""
+    return Option(default, type, help, choices, unit, per_member, required)
+
+
+class NodeClass:
+    """Base of all node classes. Subclass `Elementwise`, `Ring` or `Function`, or declare a role of the engine's."""
+
+    role: ClassVar[Role] = "compute"
+    commutative: ClassVar[bool] = False
+    """The order of a `many` child does not matter: children of one family become one reduction axis."""
+
+    reduction: ClassVar[Literal["", "add", "multiply"]] = ""
+    """What a commutative class does along its reduction axis."""
+
+    children: ClassVar[Mapping[str, Child]] = {}
+    options: ClassVar[Mapping[str, Option]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        declared = {k: v for base in reversed(cls.__mro__) for k, v in vars(base).items()}
+        cls.children = {k: v for k, v in declared.items() if isinstance(v, Child)}
+        cls.options = {k: v for k, v in declared.items() if isinstance(v, Option)}
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Options as stored; raise ValueError with one plain sentence where a value is not legal.
+
+        Called once per distinct value, not per node: first with all per-member options at their defaults, then for each
+        distinct value of a per-member option with the others at their defaults.
+        """
+        return options
+
+    @classmethod
+    def family_key(cls, options: Mapping[str, Any]) -> Any:
+        """What of the per-member options must agree within a family (hashable), e.g. which elements are 0 or 1."""
+        return None
+
+
+class Elementwise(NodeClass):
+    """A function of scalars, applied per tensor element; scalars combine with tensors, tensors must have equal dims.
+
+    `compute(*arrays)` gets JAX arrays (or Python numbers) that broadcast against each other, then the options by name.
+    """
+
+    @staticmethod
+    def compute(*args: Any, **options: Any) -> Any:
+        """The value, from one array (or Python number) per child, which broadcast."""
+        raise NotImplementedError
+
+
+class Ring(NodeClass):
+    """A function made of + - * and conjugation only: evaluated on planes, expanded symbolically by the solver.
+
+    `ring(*tensors, **options)` gets Tensors whose elements support + - * and .conjugate(), and returns a Tensor.
+    """
+
+    @staticmethod
+    def ring(*args: Tensor, **options: Any) -> Tensor:
+        """The value, from the children's tensors of elements."""
+        raise NotImplementedError
+
+
+class Function(NodeClass):
+    """Any other function of tensors. `compute(*tensors, **options)` gets Tensors of planes and returns a Tensor.
+
+    Where `coordinates` names grid axes, their centres come first, as arrays that broadcast over the grid.
+    """
+
+    coordinates: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def compute(*args: Any, **options: Any) -> Tensor:
+        """The value, from coordinate arrays and the children's tensors of planes."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kid:
+    """Children of one family: member indices (n,), or (n, k) where the class is commutative (a reduction axis)."""
+
+    family: int
+    index: Any
+
+
+@dataclass(slots=True, eq=False)
+class Family:
+    """Nodes of one class and static options whose children lie in the same families."""
+
+    number: int
+    cls: type[NodeClass]
+    options: Mapping[str, Any]
+    kids: tuple[Kid, ...]
+    size: int
+    members: dict[str, Any] = field(default_factory=dict)
+    """Per-member options: an array or list of length `size` each."""

@@ -1,0 +1,194 @@
+"""Small multiples: pages of panels with lines, error bands and marks of failed intervals; axes in readable units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1f5fa8", "#d9661f", "#2a8f5b", "#8e5bb5")
+FAILED = "#c0272d"
+COLUMNS, PANELS = 5, 30
+MJD = datetime(1858, 11, 17)
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """One colour: values and 1-sigma errors (panel, line, x), NaN where nothing is drawn; `bad` marks failed cells."""
+
+    label: str
+    colour: str
+    values: np.ndarray
+    errors: np.ndarray
+    bad: np.ndarray
+
+
+@dataclass(slots=True, eq=False)
+class Curves:
+    """What a figure shows: panel names, a common x axis, series."""
+
+    title: str
+    place: str
+    names: list[str]
+    x: np.ndarray
+    xlabel: str
+    ylabel: str
+    series: list[Series]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own (inches): no window, no global state, so that plotting is safe in any thread and script."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def outline(ax: Axes) -> None:
+    """The common look of a panel."""
+    ax.grid(color="#e6e6e6", lw=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+
+
+def time_axis(time: np.ndarray) -> tuple[np.ndarray, str]:
+    """Times (s; MJD seconds where they can be) as an axis that starts at 0, and its label."""
+    if not np.isfinite(time).all():
+        return np.full(time.shape, np.nan), "solution interval"
+    span = float(np.ptp(time))
+    scale, unit = (1.0, "s") if span < 300 else (60.0, "min") if span < 3 * 3600 else (3600.0, "h")
+    start = float(time.min())
+    since = f" since {MJD + timedelta(seconds=round(start))} UTC" if start > 1e9 else ""
+    return (time - start) / scale if since else time / scale, f"time ({unit}{since})"
+
+
+def freq_axis(freq: np.ndarray) -> tuple[np.ndarray, str]:
+    """Frequencies (Hz) in MHz or GHz, and the label."""
+    if not np.isfinite(freq).all():
+        return np.full(freq.shape, np.nan), "solution interval"
+    scale, unit = (1e9, "GHz") if freq.max() >= 1e10 else (1e6, "MHz")
+    return freq / scale, f"frequency ({unit})"
+
+
+def draw(curves: Curves) -> Iterator[Figure]:
+    """Pages of at most 30 panels, all with the same limits."""
+    limits, outside = _limits(curves)
+    count = len(curves.names)
+    for first in range(0, count, PANELS):
+        panels = range(first, min(first + PANELS, count))
+        columns = min(COLUMNS, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = new_figure(max(2.4 * columns, 7.5), 1.35 * rows + 1.6)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax, panel in zip(grid.flat, panels, strict=False):
+            _panel(ax, curves, panel)
+        grid[0, 0].set_ylim(*limits)
+        if "deg" in curves.ylabel and limits[1] - limits[0] > 300:
+            grid[0, 0].set_yticks([-180, -90, 0, 90, 180])
+        for ax in grid.flat[len(panels) :]:
+            ax.set_visible(False)
+        for ax in grid.flat[max(len(panels) - columns, 0) : len(panels)]:
+            ax.xaxis.set_tick_params(labelbottom=True)
+        figure.supxlabel(curves.xlabel, fontsize=10)
+        figure.supylabel(curves.ylabel, fontsize=10)
+        page = f", page {first // PANELS + 1} of {-(-count // PANELS)}" if count > PANELS else ""
+        _head(figure, curves, f"{curves.place}{page}" + (f", {outside} points outside the panels" if outside else ""))
+        yield figure
+
+
+def against_names(curves: Curves) -> Figure:
+    """One panel with a point and error bar per name, for values with a single cell."""
+    figure = new_figure(min(max(6.5, 0.3 * len(curves.names) + 2), 20), 4.2)
+    ax = figure.subplots()
+    outline(ax)
+    x = np.arange(len(curves.names))
+    for k, series in enumerate(curves.series):
+        values, errors, bad = series.values[:, 0, 0], series.errors[:, 0, 0], series.bad[:, 0, 0]
+        shift = 0.12 * (k - (len(curves.series) - 1) / 2)
+        spread = np.where(np.isfinite(errors), errors, 0)
+        ax.errorbar(x + shift, values, spread, fmt="o", ms=4, lw=1.2, color=series.colour, label=series.label)
+        _mark_failed(ax, x, bad)
+    every = -(-x.size // 60)
+    ax.set_xticks(
+        x[::every], curves.names[::every], rotation=60 if x.size > 8 else 0, ha="right" if x.size > 8 else "center"
+    )
+    ax.set_ylabel(curves.ylabel)
+    limits, _ = _limits(curves)
+    if "deg" in curves.ylabel:
+        ax.set_ylim(*limits)
+    _head(figure, curves, curves.place)
+    return figure
+
+
+def _panel(ax: Axes, curves: Curves, panel: int) -> None:
+    outline(ax)
+    ax.set_title(curves.names[panel], fontsize=8, loc="left", pad=2, color="#333333")
+    marker = "." if curves.x.size <= 150 else ""
+    for series in curves.series:
+        many = series.values.shape[1]
+        for k, (y, error) in enumerate(zip(series.values[panel], series.errors[panel], strict=True)):
+            shade = 0.9 if many == 1 else 0.35 + 0.5 * k / (many - 1)
+            cuts = _cuts(curves.x, y, 360 if "deg" in curves.ylabel else np.inf)
+            x, broken, error = (np.insert(a, cuts, np.nan) for a in (curves.x, y, error))
+            if np.isfinite(error).any():
+                ax.fill_between(x, broken - error, broken + error, color=series.colour, alpha=0.22 / many, lw=0)
+            name = series.label if k == many - 1 else None
+            ax.plot(x, broken, color=series.colour, lw=0.9, marker=marker, ms=2.5, mew=0, alpha=shade, label=name)
+    failed = np.any([s.bad[panel].any(0) for s in curves.series], 0)
+    _mark_failed(ax, curves.x, failed)
+
+
+def _mark_failed(ax: Axes, x: np.ndarray, failed: np.ndarray) -> None:
+    if failed.any():
+        at = np.full(failed.sum(), 0.03)
+        ax.plot(x[failed], at, "|", ms=6, mew=1.0, color=FAILED, transform=ax.get_xaxis_transform(), label="failed")
+
+
+def _cuts(x: np.ndarray, y: np.ndarray, turn: float) -> np.ndarray:
+    """Where to cut a line: phases that wrap (by more than half a `turn`), gaps between scans, ends of polynomials."""
+    steps = np.diff(x)
+    edge = (steps > 5 * np.median(steps)) | (steps <= 1e-9 * np.ptp(x))
+    return np.flatnonzero(edge | (np.abs(np.diff(y)) > turn / 2)) + 1
+
+
+def _limits(curves: Curves) -> tuple[tuple[float, float], int]:
+    """Common limits that a few wild values cannot spoil, and how many points lie outside."""
+    values = np.concatenate([s.values.ravel() for s in curves.series])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return (0.0, 1.0), 0
+    if "deg" in curves.ylabel and np.ptp(values) > 180:
+        return (-190.0, 190.0), 0
+    low, high = np.percentile(values, [0.5, 99.5])
+    margin = 0.3 * (high - low) or 0.1 * abs(high) or 1.0
+    limits = (max(low - margin, min(values.min(), low) - 0.1 * margin), min(high + margin, values.max() + 0.1 * margin))
+    return limits, int(((values < limits[0]) | (values > limits[1])).sum())
+
+
+def _head(figure: Figure, curves: Curves, place: str) -> None:
+    """Bold title, grey subtitle, one legend for the page."""
+    entries: dict[str, Artist] = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            if label:
+                entries.setdefault(label, handle)
+    figure.suptitle(f"{curves.title}\n", x=0.01, ha="left", weight="bold", fontsize=11)
+    height = figure.get_figheight()
+    figure.text(0.01, 1 - 0.27 / height, place, color="#555555", fontsize=9, va="top")
+    if entries:
+        figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="upper right",
+            ncols=len(entries),
+            frameon=False,
+            fontsize=9,
+        )

@@ -1,0 +1,223 @@
+"""Pictures of solutions: PNG files with a small panel per antenna or Parm, and one with the statistics of a Solver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DataError
+from ..status import Status
+from .panels import COLOURS, Curves, Series, against_names, draw, freq_axis, new_figure, outline, time_axis
+from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable
+from .solutions import Solutions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RECEPTORS = {"linear": "XY", "circular": "RL"}
+STATUS_COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9")
+LINES = 5
+"""How many channels (or slots) are drawn as lines of their own where a table varies along the other axis too."""
+
+
+def plot(solutions: Solutions, folder: str | Path) -> list[Path]:
+    """Draw all solutions as PNG files in `folder` (made where missing), whose paths are returned.
+
+    A Jones term gives amplitude and phase against time and against frequency; real Parms (and complex ones, where there
+    are no Jones terms) their value; a Solver chi-squared and iterations per interval. What is trivial (amplitudes that
+    are all 1, phases that are all 0) is left out. Raises DataError where the folder cannot be written.
+    """
+    folder = Path(folder)
+    paths: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for group in solutions.groups:
+            for stem, figure in _figures(group):
+                path = _unused(folder, f"{stem}_{group.field}_spw{group.spw}", paths)
+                figure.savefig(path, dpi=110)
+                paths.append(path)
+    except OSError as error:
+        raise DataError(f"plots cannot be written into {folder} ({(error.strerror or str(error)).lower()})") from error
+    return paths
+
+
+def _unused(folder: Path, stem: str, taken: list[Path]) -> Path:
+    """A file name without odd characters that is not one of `taken`."""
+    stem = re.sub(r"[^\w.+-]+", "_", stem).lstrip(".")
+    path, count = folder / f"{stem}.png", 2
+    while path in taken:
+        path, count = folder / f"{stem}_{count}.png", count + 1
+    return path
+
+
+def _figures(group: GroupSolutions) -> Iterator[tuple[str, Figure]]:
+    place = f"field {group.field}, spw {group.spw}"
+    for jones in group.jones:
+        if jones.jones.size:
+            yield from _jones_figures(jones, place)
+    for parm in group.parms:
+        if parm.values.size and not (np.iscomplexobj(parm.values) and group.jones):
+            yield from _parm_figures(parm, place)
+    for solver in group.solvers:
+        if solver.status.size:
+            yield f"solver_{solver.name}", _solver_figure(solver, place)
+
+
+def _jones_figures(table: JonesTable, place: str) -> Iterator[tuple[str, Figure]]:
+    letters = RECEPTORS.get(table.feed_basis, "12")
+    size = _largest(table.jones)
+    elements = [(0, 0), (1, 1)] + [e for e in ((0, 1), (1, 0)) if _largest(table.jones[..., *e]) > 1e-9 * size]
+    values = {letters[i] + letters[j]: table.jones[..., i, j].transpose(0, 2, 1) for i, j in elements}
+    errors = {letters[i] + letters[j]: table.errors[..., i, j].transpose(0, 2, 1) for i, j in elements}
+    bad = table.flags.transpose(0, 2, 1)
+    title = f"Jones {table.label}"
+    yield from _complex_figures(title, place, table.antennas, values, errors, bad, table.time, table.freq)
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0))
+
+
+def _parm_figures(table: ParmTable, place: str) -> Iterator[tuple[str, Figure]]:
+    values, time, freq = _sampled(table)
+    factor = (values.shape[1] // table.status.shape[1], values.shape[2] // table.status.shape[2])
+    bad = np.repeat(np.repeat(table.status != Status.CONVERGED, factor[0], 1), factor[1], 2)
+    # The errors of several coefficients are correlated: a band from their diagonal alone would be wrong.
+    constant = table.values.shape[3:] == (1, 1)
+    errors = table.errors[..., 0, 0] if constant else np.full(values.shape, np.nan)
+    title = f"Parm {table.label}"
+    if np.iscomplexobj(values):
+        yield from _complex_figures(title, place, table.names, {"": values}, {"": errors}, bad, time, freq)
+        return
+    delay = re.search(r"tau|delay|dly", table.label, re.IGNORECASE) and _largest(values) < 1e-4
+    scale, unit = (1e9, "delay (ns)") if delay else (1.0, "value")
+    shown = {"": (values * scale, errors * scale)}
+    yield from _value_figures(f"{title}: {unit}", place, table.names, shown, bad, time, freq, unit)
+
+
+def _sampled(table: ParmTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Polynomials on points: the centre of each interval, or nine points over it along an axis on which they vary."""
+    points = [np.linspace(-1, 1, 9) if powers > 1 else np.zeros(1) for powers in table.values.shape[3:]]
+    powers = [p[:, None] ** np.arange(n) for p, n in zip(points, table.values.shape[3:], strict=True)]
+    values = np.einsum("ntfij,xi,yj->ntxfy", table.values, *powers)
+    n, nt, nx, nf, ny = values.shape
+    axes = [
+        (limits.mean(1)[:, None] + 0.5 * np.ptp(limits, 1)[:, None] * p).ravel()
+        for limits, p in zip((table.time, table.freq), points, strict=True)
+    ]
+    return values.reshape(n, nt * nx, nf * ny), axes[0], axes[1]
+
+
+def _complex_figures(
+    title: str,
+    place: str,
+    names: list[str],
+    values: dict[str, np.ndarray],
+    errors: dict[str, np.ndarray],
+    bad: np.ndarray,
+    time: np.ndarray,
+    freq: np.ndarray,
+) -> Iterator[tuple[str, Figure]]:
+    """Amplitude and phase of complex values (name, time, freq) per element; left out where all are 1 or all 0."""
+    good = np.concatenate([v[~bad] for v in values.values()])
+    good = good[np.isfinite(good) & (good != 0)]
+    amplitude = {k: (np.abs(v), errors[k]) for k, v in values.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        phase = {
+            k: (np.angle(v, deg=True), np.minimum(np.degrees(errors[k] / np.abs(v)), 180)) for k, v in values.items()
+        }
+    phase_moves = good.size > 0 and np.abs(np.angle(good)).max() > 1e-9
+    if not phase_moves or np.abs(np.abs(good) - 1).max() > 1e-9:
+        yield from _value_figures(f"{title}: amplitude", place, names, amplitude, bad, time, freq, "amplitude")
+    if phase_moves:
+        yield from _value_figures(f"{title}: phase", place, names, phase, bad, time, freq, "phase (deg)")
+
+
+def _value_figures(
+    title: str,
+    place: str,
+    names: list[str],
+    shown: dict[str, tuple[np.ndarray, np.ndarray]],
+    bad: np.ndarray,
+    time: np.ndarray,
+    freq: np.ndarray,
+    label: str,
+) -> Iterator[tuple[str, Figure]]:
+    """Values and errors (name, time, freq) against time and frequency, or against name where they have one cell."""
+    stem = title.split(" ", 1)[1].split(" (")[0].replace(": ", "_")
+    if time.size == freq.size == 1:
+        curves = Curves(title, place, names, np.zeros(1), "", label, _series(shown, bad, 1))
+        yield stem, against_names(curves)
+    for axis, (centres, others) in ((1, (time, freq)), (2, (freq, time))):
+        if centres.size == 1:
+            continue
+        x, xlabel = time_axis(centres) if axis == 1 else freq_axis(centres)
+        series = _series(shown, bad, axis)
+        lines = series[0].values.shape[1]
+        some = f", {lines} of {others.size} {'channels' if axis == 1 else 'times'}" if others.size > 1 else ""
+        curves = Curves(
+            f"{title} against {('time', 'frequency')[axis - 1]}", place + some, names, x, xlabel, label, series
+        )
+        for page, figure in enumerate(pages := list(draw(curves))):
+            number = f"_page{page + 1}" if len(pages) > 1 else ""
+            yield f"{stem}_{('time', 'freq')[axis - 1]}{number}", figure
+
+
+def _series(shown: dict[str, tuple[np.ndarray, np.ndarray]], bad: np.ndarray, axis: int) -> list[Series]:
+    """Lines (name, line, x) along `axis`, of a few cells of the other axis."""
+    count = bad.shape[3 - axis]
+    picks = np.unique(np.linspace(0, count - 1, min(count, LINES)).round().astype(int))
+
+    def lines(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(np.take(array, picks, 3 - axis), axis, 2)
+
+    wrong = lines(bad)
+    return [
+        Series(name, COLOURS[k % len(COLOURS)], np.where(wrong, np.nan, lines(v)), lines(e), wrong)
+        for k, (name, (v, e)) in enumerate(shown.items())
+    ]
+
+
+def _solver_figure(table: SolverTable, place: str) -> Figure:
+    """chi-squared per degree of freedom and iterations of each solution interval, coloured by status."""
+    figure = new_figure(11, 6)
+    parts = [c for c in table.components if c]
+    title = f"Solver {table.name}" + (f" [{', '.join(parts[:3])}{', ...' if len(parts) > 3 else ''}]" if parts else "")
+    reduced = np.where(table.dof > 0, table.chi2 / np.maximum(table.dof, 1), np.nan)
+    time, time_label = time_axis(table.time.mean(1))
+    freq, freq_label = freq_axis(table.freq.mean(1))
+    along_freq = table.status.shape[1] == 1 and table.status.shape[2] > 1
+    x, xlabel = (freq, freq_label) if along_freq else (time, time_label)
+    x = np.arange(x.size) if np.isnan(x).any() else x
+    grid = np.broadcast_to(x if along_freq else x[:, None], table.status.shape)
+    axes = figure.subplots(2, 1, sharex=True)
+    for ax, values, label in zip(axes, (reduced, table.iterations), ("chi² / dof", "iterations"), strict=True):
+        _status_dots(ax, grid, values, table.status)
+        outline(ax)
+        ax.set_ylabel(label)
+    axes[0].axhline(1, color="#888888", lw=0.8, ls="--", zorder=0)
+    good = reduced[np.isfinite(reduced) & (reduced > 0)]
+    if good.size and good.max() > 30 * good.min():
+        axes[0].set_yscale("log")
+    top = max(int(table.iterations.max()), 1)
+    axes[1].set_ylim(-0.05 * top, 1.08 * top)
+    axes[1].set_xlabel(xlabel if np.isfinite(table.time).all() else "solution interval")
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, markerscale=2)
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", weight="bold")
+    figure.text(0.01, 0.945, place, color="#555555", va="top")
+    return figure
+
+
+def _status_dots(ax: Axes, x: np.ndarray, values: np.ndarray, status: np.ndarray) -> None:
+    names = {int(s): s.word for s in Status}
+    for code in np.unique(status):
+        chosen = status == code
+        colour = STATUS_COLOURS[code] if code < len(STATUS_COLOURS) else "black"
+        label = f"{names.get(int(code), f'status {code}')} ({chosen.sum()})"
+        ax.plot(x[chosen], values[chosen], ".", color=colour, ms=4, label=label)

@@ -1,0 +1,136 @@
+"""Solutions in memory: tables of Parms, Jones matrices and solver statistics, and the rules that their arrays obey.
+
+Every array field declares its axes, type and unit; checking, saving and loading follow these declarations. Axes with
+the same letter have the same length; a digit is a fixed length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_type_hints
+
+import numpy as np
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one field of a table holds: its axes, and a numpy type, "values" (float or complex), "text" or "json"."""
+
+    axes: str
+    dtype: str = "f8"
+    unit: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class ParmTable:
+    """All solved Parms of one label (the name without qualifiers) in one field and spectral window.
+
+    Axes: n Parm, t and f solution interval in time and frequency, i and j power of x (time) and y (frequency).
+    """
+
+    label: str
+    names: Annotated[list[str], Column("n", "text")]
+    """Full node names."""
+    qualifiers: Annotated[list[tuple[str, ...]], Column("n", "json")]
+    values: Annotated[np.ndarray, Column("n t f i j", "values")]
+    """Polynomial coefficients of each solution interval, float64 or complex128."""
+    errors: Annotated[np.ndarray, Column("n t f i j")]
+    """1 sigma; of a complex coefficient the rms of the errors of its two parts; NaN where unknown."""
+    status: Annotated[np.ndarray, Column("n t f", "u1")]
+    """`Status` codes."""
+    time: Annotated[np.ndarray, Column("t 2", unit="s")]
+    """Start and stop of each interval."""
+    freq: Annotated[np.ndarray, Column("f 2", unit="Hz")]
+
+
+@dataclass(slots=True, eq=False)
+class JonesTable:
+    """One Jones term evaluated per antenna on its own time and frequency cells. Axes: antenna, frequency, time."""
+
+    label: str
+    antennas: Annotated[list[str], Column("a", "text")]
+    jones: Annotated[np.ndarray, Column("a f t 2 2", "c16")]
+    flags: Annotated[np.ndarray, Column("a f t", "?")]
+    """True where no valid solution exists."""
+    time: Annotated[np.ndarray, Column("t", unit="s")]
+    """Centres."""
+    freq: Annotated[np.ndarray, Column("f", unit="Hz")]
+    errors: Annotated[np.ndarray, Column("a f t 2 2")]
+    """1 sigma, NaN where unknown."""
+    feed_basis: str = ""
+    """"linear", "circular" or "" (unknown)."""
+
+
+@dataclass(slots=True, eq=False)
+class SolverTable:
+    """How the solution intervals of one Solver ended. Axes: c component (independent subproblem), t and f interval."""
+
+    name: str
+    status: Annotated[np.ndarray, Column("c t f", "u1")]
+    iterations: Annotated[np.ndarray, Column("c t f", "i8")]
+    chi2_start: Annotated[np.ndarray, Column("c t f")]
+    chi2: Annotated[np.ndarray, Column("c t f")]
+    dof: Annotated[np.ndarray, Column("c t f", "i8")]
+    rank: Annotated[np.ndarray, Column("c t f", "i8")]
+    unknowns: Annotated[np.ndarray, Column("c t f", "i8")]
+    condition: Annotated[np.ndarray, Column("c t f")]
+    time: Annotated[np.ndarray, Column("t 2", unit="s")]
+    freq: Annotated[np.ndarray, Column("f 2", unit="Hz")]
+    components: Annotated[list[str], Column("c", "text")]
+
+
+Table = ParmTable | JonesTable | SolverTable
+
+
+@dataclass(slots=True, eq=False)
+class GroupSolutions:
+    """Everything solved for one field and one spectral window."""
+
+    field: str
+    spw: str
+    parms: list[ParmTable]
+    jones: list[JonesTable]
+    solvers: list[SolverTable]
+
+
+def columns(table: type[Table]) -> dict[str, Column]:
+    """Name -> declaration of the array fields of a table class."""
+    hints = get_type_hints(table, include_extras=True)
+    return {f.name: hints[f.name].__metadata__[0] for f in fields(table) if hasattr(hints[f.name], "__metadata__")}
+
+
+def scalars(table: type[Table]) -> list[str]:
+    """Names of the fields of a table class that are single strings."""
+    return [f.name for f in fields(table) if f.name not in columns(table)]
+
+
+def normalise(table: Table, where: str) -> None:
+    """Give every array its declared type and check that the shapes agree. DataError names `where` and the array."""
+    sizes: dict[str, int] = {}
+    for name, spec in columns(type(table)).items():
+        value = getattr(table, name)
+        if spec.dtype in ("text", "json"):
+            shape: tuple[int, ...] = (len(value),)
+        else:
+            value = _typed(value, spec.dtype, f"{where}/{name}")
+            setattr(table, name, value)
+            shape = value.shape
+        axes = spec.axes.split()
+        if len(shape) == len(axes):
+            for axis, size in zip(axes, shape, strict=True):
+                sizes.setdefault(axis, size)
+        expected = tuple(int(axis) if axis.isdigit() else sizes.get(axis, -1) for axis in axes)
+        if shape != expected:
+            known = ", ".join("?" if n < 0 else str(n) for n in expected)
+            raise DataError(f"{where}/{name}: expected axes ({', '.join(axes)}) = ({known}), found shape {shape}")
+
+
+def _typed(value: Any, dtype: str, where: str) -> np.ndarray:
+    array = np.asarray(value)
+    if dtype == "values":
+        dtype = "c16" if np.iscomplexobj(array) else "f8"
+    if array.dtype.kind not in "?biufc" or (array.dtype.kind == "c" and dtype != "c16"):
+        raise DataError(f"{where}: expected numbers of type {np.dtype(dtype).name}, found {array.dtype}")
+    return array.astype(dtype, copy=False)

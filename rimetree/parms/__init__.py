@@ -1,0 +1,1 @@
+"""Parameters over domains: polynomial coefficients and solution intervals."""

@@ -1,0 +1,91 @@
+"""Ask a forest for the value of one node on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ForestError, Issue, RimetreeError
+from ..graph.node import Family
+from ..grid import Cells
+from ..parms.funklet import coefficients, polynomial
+from ..ring import Plane, Tensor
+from .oracle import interpret
+from .program import NodeFailure, Program, Template, open_template
+from .subset import Subset, subset
+
+if TYPE_CHECKING:
+    from ..graph.forest import Forest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The value of a node on a grid.
+
+    `values`: array of shape dims + (ntime or 1, nfreq or 1, ...): axes along which nothing varies are collapsed.
+    `flags`: int32, broadcastable to `values`: 0 is good. `dims`: tensor shape. `cells`: the grid. `planes`: the elements in
+    row-major order, each with its own collapsed axes.
+    """
+
+    values: np.ndarray
+    flags: np.ndarray
+    dims: tuple[int, ...]
+    cells: Cells
+    planes: tuple[np.ndarray, ...]
+
+
+def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> Result:
+    """The value of the node `root` (a name or a stub) on `cells`.
+
+    `oracle=True` interprets node by node, slowly and obviously, instead of compiling families. Raises ForestError naming the node
+    whose children do not fit, and RimetreeError for an unknown name.
+    """
+    if not isinstance(cells, Cells):
+        raise RimetreeError(f"evaluate needs rt.Cells(time=..., freq=...), got {type(cells).__name__}")
+    family, member = forest.find(str(root))
+    try:
+        if oracle:
+            tensor = interpret(forest.families, family, member, cells)
+        else:
+            tensor = _compiled(forest, family, member, cells)
+    except NodeFailure as failure:
+        raise explained(forest, failure) from failure
+    rank = len(cells.axes)
+    planes = tuple(_plane(e, rank) for e in tensor.elements)
+    shape = np.broadcast_shapes((1,) * rank, *(p.shape for p in planes))
+    dtype = np.result_type(*planes) if planes else float
+    values = np.empty((len(planes), *shape), dtype)
+    for i, plane in enumerate(planes):
+        values[i] = plane
+    return Result(values.reshape(tensor.dims + shape), np.zeros((1,) * rank, np.int32), tensor.dims, cells, planes)
+
+
+def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -> ForestError:
+    """A failure of a family as an error that names its first node and the script line."""
+    member = int(sub.members[failure.family][0]) if sub else 0
+    node = f"{forest.name_of(failure.family, member)} ({forest.families[failure.family].cls.__name__})"
+    return ForestError([Issue(node, forest.where(failure.family, member), str(failure))])
+
+
+def _compiled(forest: Forest, family: int, member: int, cells: Cells) -> Tensor:
+    sub = subset(forest.families, {family: np.array([member])})
+    coordinates = cells.coordinates()
+    given = {n: parm_planes(f, coordinates) for n, f in sub.families.items() if f.cls.role == "parm"}
+    templates: dict[int, Template] = {n: open_template(()) for n in given}
+    sizes = {name: axis.centres.size for name, axis in cells.axes.items()}
+    return Program(sub.families, [family], templates, sizes)(coordinates, given)[family]
+
+
+def parm_planes(family: Family, coordinates: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+    """Initial values of a Parm family: one array (n, grid...), polynomials in absolute time and frequency."""
+    return (polynomial(coefficients(family), coordinates["time"], coordinates["freq"]),)
+
+
+def _plane(element: Any, rank: int) -> np.ndarray:
+    if isinstance(element, Plane):
+        array = np.asarray(element.array)
+        return array.reshape(array.shape[1:]) if array.ndim == rank + 1 else array
+    return np.asarray(element).reshape((1,) * rank)

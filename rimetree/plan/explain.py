@@ -1,0 +1,216 @@
+"""What a forest will compute, when, and of which size, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph.node import Family
+from ..grid import Cells
+from ..parms.funklet import coefficients
+from ..parms.intervals import freq_intervals, time_intervals
+from .depends import Depends, depends
+from .explain_solver import explain_solvers
+from .program import NodeFailure, Template, open_template
+from .shapes import shapes
+from .subset import Subset, subset
+
+if TYPE_CHECKING:
+    from ..graph.forest import Forest
+
+SYMBOLS = {"time": "T", "freq": "F"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Cells per axis where they are known, and what sets them."""
+
+    sizes: Mapping[str, int]
+    group: Any = None
+
+    @classmethod
+    def of(cls, data: Any) -> Grid:
+        """Of Cells, of the first group of a Measurement Set, or unknown (None)."""
+        if data is None:
+            return cls({})
+        if isinstance(data, Cells):
+            return cls({name: axis.centres.size for name, axis in data.axes.items()})
+        group = data.groups[0]
+        return cls({"time": group.time.size, "freq": group.freq.size}, group)
+
+    def parm_axes(self, family: Family) -> frozenset[str]:
+        """Axes along which a Parm family varies: it has coefficients, or (as far as is known) several intervals."""
+        found = set()
+        shape = coefficients(family).shape[1:]
+        solint = family.options.get("solint") or (None, None)
+        for axis, size, interval in zip(("time", "freq"), shape, solint, strict=True):
+            if size > 1 or self._several(axis, interval):
+                found.add(axis)
+        return frozenset(found)
+
+    def _several(self, axis: str, interval: Any) -> bool:
+        if interval is None or self.group is None:
+            return interval is not None
+        g = self.group
+        if axis == "time":
+            return bool(time_intervals(interval, g.time, g.interval, g.scan)[-1] > 0)
+        return bool(freq_intervals(interval, g.freq, g.width)[-1] > 0)
+
+
+def explain(forest: Forest, root: str | None = None, data: Any = None) -> str:
+    """The families of a forest (or of what the node `root` needs), their shapes, bytes and caching, and its solvers.
+
+    `data` (a MeasurementSet or Cells) gives sizes and bytes; without it they are in terms of T slots and F channels.
+    Raises RimetreeError where there is no such node, ForestError where children do not fit.
+    """
+    grid = Grid.of(data)
+    if root is None:
+        wanted = {n: np.arange(f.size) for n, f in enumerate(forest.families)}
+        title = "forest"
+    else:
+        family, member = forest.find(str(root))
+        wanted, title = {family: np.array([member])}, str(root)
+    sub = subset(forest.families, wanted)
+    templates, real = _shapes(forest, sub, grid)
+    known = depends(sub.families, {n: grid.parm_axes(f) for n, f in sub.families.items() if f.cls.role == "parm"})
+    nodes = sum(family.size for family in sub.families.values())
+    head = f"{title}: {_plural(nodes, 'node')} in {_plural(len(sub.families), 'family')}"
+    sizes = ", ".join(f"{name} {size}" for name, size in grid.sizes.items())
+    head += f"; cells: {sizes}" if sizes else "; T slots, F channels"
+    rows = [_row(forest, sub, n, templates, real, known[n], _solved(sub.families), grid) for n in sub.families]
+    lines = [head, *_table(("#", "class", "nodes", "first", "children", "value", "varies", "kept for", "bytes"), rows)]
+    lines += explain_solvers(forest, sub, templates, known)
+    return "\n".join([*lines, "", *_legend(rows)])
+
+
+def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template], dict[tuple[int, int], bool]]:
+    given: dict[int, Template] = {}
+    complex_ = set()
+    for number, family in sub.families.items():
+        if family.cls.role == "parm":
+            given[number] = open_template(())
+            complex_ |= {number} if np.iscomplexobj(coefficients(family)) else set()
+        elif family.cls.role == "data":
+            vector = family.options["column"] == "UVW"
+            given[number] = open_template((3,) if vector else (2, 2))
+            complex_ |= set() if vector else {number}
+    try:
+        return shapes(sub.families, given, frozenset(complex_))
+    except NodeFailure as failure:
+        from .evaluate import explained
+
+        raise explained(forest, failure, sub) from failure
+
+
+def _solved(families: Mapping[int, Family]) -> frozenset[int]:
+    """Parm families that some Solver among `families` fits."""
+    from .explain_solver import solvable_parms
+
+    return frozenset(n for f in families.values() if f.cls.role == "solver" for n in solvable_parms(families, f))
+
+
+def _row(
+    forest: Forest,
+    sub: Subset,
+    number: int,
+    templates: Mapping[int, Template],
+    real: Mapping[tuple[int, int], bool],
+    depend: Depends,
+    solved: frozenset[int],
+    grid: Grid,
+) -> list[str]:
+    family = sub.families[number]
+    valued = number in templates
+    axes = [axis for axis in ("time", "freq", *sorted(depend.axes - {"time", "freq"})) if axis in depend.axes]
+    role = {"solver": "", "sink": "written", "data": "tile", "constant": "always"}.get(family.cls.role)
+    return [
+        str(number),
+        family.cls.__name__,
+        f"{family.size:,}",
+        _short(forest.name_of(number, int(sub.members[number][0]))) + f" {family.options.get('column', '')}".rstrip(),
+        _children(family),
+        _value(number, templates[number], real) if valued else "",
+        " ".join(axes) or ("-" if valued else ""),
+        depend.stage(solved) if role is None else role,
+        _bytes(number, templates[number], real, family, axes, grid) if valued else "",
+    ]
+
+
+def _children(family: Family) -> str:
+    words = []
+    for kid in family.kids:
+        index = np.asarray(kid.index)
+        count = index.shape[1] if index.ndim == 2 else 1
+        words.append(f"{kid.family}" + (f" x{count}" if count > 1 else ""))
+    return ", ".join(words[:6]) + (f", ... ({len(words)})" if len(words) > 6 else "")
+
+
+def _value(number: int, template: Template, real: Mapping[tuple[int, int], bool]) -> str:
+    """Elements: r, c, or a number known when compiling; rows of a matrix separated by |."""
+    dims, numbers = template
+    words = [_number(v) if v is not None else "r" if real[number, e] else "c" for e, v in enumerate(numbers)]
+    if not dims:
+        return words[0]
+    if len(words) > 16:
+        return f"{dims} {len(words)} elements"
+    rows = [" ".join(words[i : i + dims[-1]]) for i in range(0, len(words), dims[-1])]
+    return f"[{' | '.join(rows)}]"
+
+
+def _number(value: Any) -> str:
+    return f"{value.real:.4g}" if isinstance(value, complex) and value.imag == 0 else f"{value:.4g}"
+
+
+def _bytes(
+    number: int,
+    template: Template,
+    real: Mapping[tuple[int, int], bool],
+    family: Family,
+    axes: Sequence[str],
+    grid: Grid,
+) -> str:
+    each = sum((8 if real[number, e] else 16) for e, v in enumerate(template[1]) if v is None)
+    total = each * family.size
+    unknown = [SYMBOLS.get(axis, axis) for axis in axes if axis not in grid.sizes]
+    for axis in axes:
+        total *= grid.sizes.get(axis, 1)
+    return " ".join([_amount(total), *unknown]) if total else "0"
+
+
+def _amount(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
+
+
+def _short(text: str, width: int = 32) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _plural(count: int, word: str) -> str:
+    many = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{count:,} {word if count == 1 else many}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns as wide as needed; empty columns left out; numbers to the right."""
+    keep = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    width = {i: max(len(head[i]), *(len(row[i]) for row in rows)) for i in keep}
+    right = {"#", "nodes", "bytes"}
+    for row in (head, *rows):
+        cells = [f"{row[i]:>{width[i]}}" if head[i] in right else f"{row[i]:{width[i]}}" for i in keep]
+        yield "  " + "  ".join(cells).rstrip()
+
+
+def _legend(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "value: r real, c complex, numbers are known when compiling and cost nothing; x: summed, not unrolled"
+    stages = {
+        "run": "run: computed once",
+        "tile": "tile: once per tile of data",
+        "iteration": "iteration: anew in each iteration of a solve",
+    }
+    yield "kept for: " + "; ".join(text for key, text in stages.items() if any(key in row for row in rows))

@@ -1,0 +1,320 @@
+"""Evaluate families on a grid: one traced JAX function for all targets, batched over members, collapsed along constant axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..graph.node import Elementwise, Family, Function, Kid, Ring
+from ..ring import NUMBERS, Number, Plane, Tensor
+from .depends import Depends, depends
+
+WIDE = 1 << 22
+"""Numbers in one element beyond which a summed family is evaluated term by term instead of all at once."""
+
+Inputs = dict[str, Any]
+Template = tuple[tuple[int, ...], tuple[Number | None, ...]]
+"""Tensor dims, and per element its compile-time number, or None where an array comes at run time."""
+
+
+class NodeFailure(Exception):
+    """A node's function refused its children: `family` says which, for the caller to name the node."""
+
+    def __init__(self, family: int, message: str) -> None:
+        super().__init__(message)
+        self.family = family
+
+
+class Program:
+    """Families compiled to one jitted function.
+
+    `targets` are the families wanted; `given` families come from outside as Tensors of the stated template (Parm values, data,
+    results of an earlier stage). `cells` maps each grid axis to its number of cells and is used only to decide which sums are too
+    wide to hold all their terms at once. One Program serves all tiles of one shape: index arrays and constants are arguments.
+    """
+
+    def __init__(
+        self,
+        families: Mapping[int, Family],
+        targets: Sequence[int],
+        given: Mapping[int, Template] | None = None,
+        cells: Mapping[str, int] | None = None,
+    ) -> None:
+        self.families = families
+        self.targets = tuple(targets)
+        self.templates: dict[int, Template] = dict(given or {})
+        self.outputs: dict[int, Template] = {}
+        self._constants: dict[int, tuple[np.ndarray, ...]] = {}
+        for number, family in families.items():
+            if family.cls.role == "constant" and number not in self.templates:
+                self.templates[number], self._constants[number] = constant(family)
+        self._identity = {
+            (number, place): _is_identity(kid.index, families[kid.family].size)
+            for number, family in families.items()
+            for place, kid in enumerate(family.kids)
+        }
+        self._lazy = self._find_lazy(depends(families), cells or {})
+        self._run: Callable[[Inputs], Any] = jax.jit(self._trace)
+
+    def __call__(
+        self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None
+    ) -> dict[int, Tensor]:
+        """Values of the targets. `given`: per family the arrays of the elements that its template leaves open."""
+        arrays = self._run(self.inputs(coordinates, given))
+        return {number: fill(self.outputs[number], map(Plane, arrays[number])) for number in self.targets}
+
+    def inputs(self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None) -> Inputs:
+        """Everything that the traced function takes, as one pytree."""
+        rank = len(coordinates)
+        values = {n: tuple(a.reshape(a.shape[:1] + (1,) * rank) for a in v) for n, v in self._constants.items()}
+        values.update({number: tuple(arrays) for number, arrays in (given or {}).items()})
+        index = {
+            number: tuple(jnp.asarray(kid.index) for kid in family.kids) for number, family in self.families.items()
+        }
+        members = {
+            number: {
+                key: np.asarray(value, float).reshape((family.size,) + (1,) * rank)
+                for key, value in family.members.items()
+                if key in family.cls.options and _numeric(value)
+            }
+            for number, family in self.families.items()
+            if family.cls.role == "compute" and family.members
+        }
+        return {"coordinates": dict(coordinates), "values": values, "index": index, "members": members}
+
+    def _find_lazy(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> frozenset[int]:
+        """Families never held whole: wide, and used only as the terms of a sum (or by another such family)."""
+        users: dict[int, list[tuple[int, Kid]]] = {number: [] for number in self.families}
+        for number, family in self.families.items():
+            for kid in family.kids:
+                users[kid.family].append((number, kid))
+        lazy: set[int] = set()
+        for number in sorted(self.families, reverse=True):
+            family = self.families[number]
+            size = family.size * int(np.prod([cells.get(axis, 1) for axis in known[number].axes], initial=1))
+            if size <= WIDE or number in self.targets or number in self.templates or not family.kids:
+                continue
+            if all(user in lazy or _terms(self.families[user], kid) > 1 for user, kid in users[number]):
+                lazy.add(number)
+        return frozenset(lazy)
+
+    # What follows runs while tracing.
+
+    def _trace(self, inputs: Inputs) -> dict[int, tuple[Any, ...]]:
+        trace = _Trace(self, inputs)
+        result = {}
+        for number in self.targets:
+            tensor = trace.value(number)
+            open_ = tuple(e.array for e in tensor.elements if isinstance(e, Plane))
+            self.outputs[number] = (
+                tensor.dims,
+                tuple(None if isinstance(e, Plane) else e for e in tensor.elements),
+            )
+            result[number] = open_
+        return result
+
+
+class _Trace:
+    """One pass over the families while JAX traces: values by family, each computed once."""
+
+    def __init__(self, program: Program, inputs: Inputs) -> None:
+        self.program = program
+        self.inputs = inputs
+        self.values: dict[int, Tensor] = {}
+
+    def value(self, number: int) -> Tensor:
+        """All members of a family."""
+        if number not in self.values:
+            for below in self._pending(number):
+                self.values[below] = self._apply(below, None)
+        return self.values[number]
+
+    def _pending(self, number: int) -> list[int]:
+        """Families still to be computed for this one, children first, without recursion (forests can be deep)."""
+        seen: set[int] = set()
+        stack = [number]
+        while stack:
+            top = stack.pop()
+            if top in seen or top in self.values:
+                continue
+            seen.add(top)
+            if top not in self.program.templates:
+                stack.extend(
+                    kid.family for kid in self.program.families[top].kids if kid.family not in self.program._lazy
+                )
+                stack.extend(k for kid in self.program.families[top].kids for k in self._below_lazy(kid.family))
+        return sorted(seen)
+
+    def _below_lazy(self, number: int) -> Iterable[int]:
+        if number in self.program._lazy:
+            for kid in self.program.families[number].kids:
+                if kid.family in self.program._lazy:
+                    yield from self._below_lazy(kid.family)
+                else:
+                    yield kid.family
+
+    def at(self, number: int, rows: Any) -> Tensor:
+        """The members `rows` (a traced index array) of a family; lazy families are computed for these members only."""
+        return self._apply(number, rows) if number in self.program._lazy else _gather(self.values[number], rows)
+
+    def _apply(self, number: int, rows: Any) -> Tensor:
+        program = self.program
+        if number in program.templates:
+            return fill(program.templates[number], map(Plane, self.inputs["values"][number]))
+        family = program.families[number]
+        if family.cls.role == "coordinate":
+            axis = family.cls.axis  # type: ignore[attr-defined]
+            if axis not in self.inputs["coordinates"]:
+                raise NodeFailure(number, f"needs the axis {axis!r}, which the cells do not have")
+            return Tensor.scalar(Plane(self.inputs["coordinates"][axis][None]))
+        if family.cls.role in ("parm", "data"):
+            raise NodeFailure(number, "has no value here: data are read in a run on a Measurement Set")
+        kids = [self._kid(number, place, kid, rows) for place, kid in enumerate(family.kids)]
+        members = self.inputs["members"].get(number, {})
+        if rows is not None:
+            members = {key: value[rows] for key, value in members.items()}
+        try:
+            return apply(family, kids, members, self.inputs["coordinates"])
+        except (ValueError, TypeError) as error:
+            raise NodeFailure(number, str(error).splitlines()[0]) from error
+
+    def _kid(self, number: int, place: int, kid: Kid, rows: Any) -> Tensor:
+        program = self.program
+        index = self.inputs["index"][number][place]
+        if rows is not None:
+            index = index[rows]
+        terms = _terms(program.families[number], kid)
+        if terms > 1:
+            return self._reduce(program.families[number], kid, index, terms)
+        if index.ndim == 2:
+            index = index[:, 0]
+        if kid.family not in program._lazy and rows is None and program._identity[number, place]:
+            return self.values[kid.family]
+        return self.at(kid.family, index)
+
+    def _reduce(self, family: Family, kid: Kid, index: Any, terms: int) -> Tensor:
+        """Sum or product along the reduction axis: at once where the terms are held anyway, else one after another."""
+        if kid.family not in self.program._lazy:
+            reduce = jnp.sum if family.cls.reduction == "add" else jnp.prod
+            tensor = _gather(self.values[kid.family], index)
+            return tensor.map(lambda e: _reduced(e, reduce, family.cls.reduction, terms))
+        first = self.at(kid.family, index[:, 0])
+        combine = (lambda a, b: a + b) if family.cls.reduction == "add" else (lambda a, b: a * b)
+
+        def step(j: Any, total: tuple[Any, ...]) -> tuple[Any, ...]:
+            term = self.at(kid.family, index[:, j])
+            return tuple(combine(t, e.array) for t, e in zip(total, _planes(term), strict=True))
+
+        total = lax.fori_loop(1, terms, step, tuple(e.array for e in _planes(first)))
+        numbers = {"add": lambda e: e * terms, "multiply": lambda e: e**terms}[family.cls.reduction]
+        return fill(
+            (first.dims, tuple(None if isinstance(e, Plane) else numbers(e) for e in first.elements)), map(Plane, total)
+        )
+
+
+def apply(family: Family, kids: Sequence[Tensor], members: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Tensor:
+    """One node class applied to the Tensors of its children. Raises ValueError where they do not fit."""
+    cls = family.cls
+    options = {k: v for k, v in family.options.items() if k in cls.options} | dict(members)
+    if issubclass(cls, Elementwise):
+        return _elementwise(cls, kids, options)
+    if issubclass(cls, Ring):
+        return cls.ring(*kids, **options)
+    if issubclass(cls, Function):
+        missing = [name for name in cls.coordinates if name not in coordinates]
+        if missing:
+            raise ValueError(f"needs the axis {missing[0]!r}, which the cells do not have")
+        return cls.compute(*(coordinates[name][None] for name in cls.coordinates), *kids, **options)
+    if cls.role in ("sink", "sequence"):
+        place = options.get("result", 0) if cls.role == "sequence" else 0
+        if not 0 <= place < len(kids):
+            raise ValueError(f"result={place} is not one of its {len(kids)} children, counted from 0")
+        return kids[place]
+    raise ValueError(f"a {cls.__name__} has no value of its own: use forest.run")
+
+
+def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
+    shapes = {kid.dims for kid in kids if kid.dims}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"children of unequal shapes {', '.join(map(str, sorted(shapes)))}: expected equal ones or scalars"
+        )
+    dims = shapes.pop() if shapes else ()
+    count = int(np.prod(dims, dtype=int))
+    elements = []
+    for i in range(count):
+        args = [kid.elements[i] if kid.dims else kid.elements[0] for kid in kids]
+        if all(isinstance(a, NUMBERS) for a in args):
+            with jax.ensure_compile_time_eval():
+                elements.append(np.asarray(cls.compute(*map(np.asarray, args), **options)).item())
+        else:
+            elements.append(Plane(cls.compute(*(a.array if isinstance(a, Plane) else a for a in args), **options)))
+    return Tensor(dims, tuple(elements))
+
+
+def constant(family: Family) -> tuple[Template, tuple[np.ndarray, ...]]:
+    """Template and open arrays (n, 1, 1) of a Constant family: elements equal in all members are numbers."""
+    values = np.asarray(list(family.members["value"]))
+    dims = values.shape[1:]
+    flat = values.reshape(len(values), -1)
+    numbers = tuple(column[0].item() if (column == column[0]).all() else None for column in flat.T)
+    arrays = tuple(column for column, number in zip(flat.T, numbers, strict=True) if number is None)
+    return (dims, numbers), arrays
+
+
+def fill(template: Template, planes: Iterable[Plane]) -> Tensor:
+    """The Tensor of a template with its open elements filled in order."""
+    source = iter(planes)
+    dims, numbers = template
+    return Tensor(dims, tuple(next(source) if number is None else number for number in numbers))
+
+
+def open_template(dims: tuple[int, ...]) -> Template:
+    """A template all of whose elements come at run time."""
+    return dims, (None,) * int(np.prod(dims, dtype=int))
+
+
+def _planes(tensor: Tensor) -> list[Plane]:
+    return [e for e in tensor.elements if isinstance(e, Plane)]
+
+
+def _gather(tensor: Tensor, rows: Any) -> Tensor:
+    def pick(element: Any) -> Any:
+        if not isinstance(element, Plane):
+            return element
+        array = element.array
+        if array.shape[0] > 1:
+            return Plane(array[rows])
+        return Plane(array.reshape((1,) * rows.ndim + array.shape[1:]))
+
+    return tensor.map(pick)
+
+
+def _reduced(element: Any, reduce: Callable[..., Any], how: str, terms: int) -> Any:
+    if not isinstance(element, Plane):
+        return element * terms if how == "add" else element**terms
+    array = element.array
+    if array.shape[1] == 1:
+        return Plane(array[:, 0] * terms if how == "add" else array[:, 0] ** terms)
+    return Plane(reduce(array, axis=1))
+
+
+def _terms(family: Family, kid: Kid) -> int:
+    return int(kid.index.shape[1]) if kid.index.ndim == 2 and family.cls.reduction else 1
+
+
+def _is_identity(index: np.ndarray, size: int) -> bool:
+    flat = index[:, 0] if index.ndim == 2 and index.shape[1] == 1 else index
+    return flat.ndim == 1 and flat.size == size and bool((flat == np.arange(size)).all())
+
+
+def _numeric(values: Any) -> bool:
+    try:
+        return np.asarray(values).dtype.kind in "biuf"
+    except ValueError:
+        return False

@@ -1,0 +1,375 @@
+"""Kernels that add data to Gram matrices, and what all kernels over weighted data need.
+
+They work on blocks of lines (a line is one member at one slot): planes and weights of a block are assembled as
+contiguous float64 in cache, then multiplied.
+"""
+
+# Kernels take arrays and addresses only; annotations would repeat that on every argument.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from .memory import LEAF, OPTIONS, fill, float32s, float64s, gather, peek, poke, uint8s
+from .sources import LARGEST, MISSING, PARTLY, assemble, clean
+from .threads import take
+
+SAMPLES = 1024
+"""Channels of all lines of a block together: enough to amortise calls, few enough to stay in a core's cache."""
+
+BLOCK = 32
+"""Members per task: rows of one slot lie side by side in memory, and tasks must outnumber the threads."""
+
+MOST = np.float32(np.finfo(np.float32).max)
+
+
+class Job(NamedTuple):
+    """What the kernels need besides the planes: elements in terms of the distinct planes `used`, cells, flags and
+    weights."""
+
+    used: np.ndarray
+    local: np.ndarray
+    """(elements, T + 1): numbers in `used`, the constant part at T (-1: none)."""
+    ntheta: np.ndarray
+    leader: np.ndarray
+    """The first element with the same planes of solvable terms."""
+    data_start: np.ndarray
+    data_corr: np.ndarray
+    data_index: np.ndarray
+    tcell: np.ndarray
+    fcell: np.ndarray
+    runs: np.ndarray
+    """(runs, 4): first channel, end, frequency cell, step: 0 where the run is one cell, 1 where every channel is the
+    next cell."""
+    flags: np.ndarray
+    weights: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Room for a block of lines. planes (used, 2, samples), weights (elements, samples), spare (4, channels); per line:
+    state of each plane, channels not finite, whether an element has data; `part`: sums of solvable planes over one
+    line."""
+
+    planes: np.ndarray
+    weights: np.ndarray
+    spare: np.ndarray
+    state: np.ndarray
+    bad: np.ndarray
+    alive: np.ndarray
+    part: np.ndarray
+    member: np.ndarray
+    slot: np.ndarray
+
+
+@nb.njit(**OPTIONS)
+def scratch(job):
+    """Scratch for `job`."""
+    n, used, (ne, size) = job.fcell.shape[0], job.used.shape[0], job.local.shape
+    most = max(1, SAMPLES // n)
+    shared = False
+    for e in range(ne):
+        shared |= job.leader[e] != e
+    return Scratch(
+        np.empty(used * 2 * most * n), np.empty(ne * most * n), np.empty(4 * n),
+        np.empty((used, most), np.int8), np.empty((used, most, n), np.bool_), np.empty((ne, most), np.bool_),
+        np.empty((size - 1, size - 1, job.runs.shape[0] if shared else 0, 2)),
+        np.empty(most, np.int64), np.empty(most, np.int64),
+    )  # fmt: skip
+
+
+@nb.njit(**LEAF)
+def _lower(own, flags, weights, n, first):
+    """own = w of n data, or the smaller of both; 0 where the datum cannot be used."""
+    for c in range(n):
+        x = peek(weights, c)
+        good = (x > 0.0) & (x <= MOST) & (peek(flags, c) == 0)
+        value = 2.0 * float(x) if good else 0.0
+        poke(own, c, value if first else min(peek(own, c), value))
+
+
+@nb.njit(**OPTIONS)
+def _weigh(rows, job, e, member, slot, count, n, w, alive, work):
+    """Weights of element e for `count` lines, at address w; alive[i]: whether line i has usable data."""
+    start, stop = job.data_start[e], job.data_start[e + 1]
+    ncorr, wide = job.flags.shape[2], job.weights.shape[1] > 1
+    flags, weights = uint8s(work), float32s(work + 8 * n)
+    for i in range(count):
+        own = float64s(w + 8 * n * i)
+        alive[i] = True
+        if start == stop:
+            fill(own, 1.0, n)
+        for d in range(start, stop):
+            at = job.data_index[d, member[i]]
+            row = rows[at, slot[i]] if at >= 0 else -1
+            if row < 0:
+                alive[i] = False
+                break
+            corr = job.data_corr[d]
+            gather(uint8s(job.flags.ctypes.data + row * n * ncorr + corr), ncorr, flags, n)
+            first = float32s(job.weights.ctypes.data + 4 * (row * job.weights.shape[1] * ncorr + corr))
+            if wide:
+                gather(first, ncorr, weights, n)
+            else:
+                fill(weights, peek(first, 0), n)
+            if d == start:
+                _lower(own, flags, weights, n, True)
+            else:
+                _lower(own, flags, weights, n, False)
+
+
+@nb.njit(**OPTIONS)
+def _drop(job, e, state, bad, count, n, w, alive):
+    """Set weights to 0 where a plane of the element is not finite: how many data that dropped. Lines with a missing
+    plane die."""
+    dropped = 0
+    for a in range(job.ntheta[e] + 1):
+        k = job.local[e, a]
+        if k < 0:
+            continue
+        for i in range(count):
+            if state[k, i] == MISSING:
+                alive[i] = False
+    for a in range(job.ntheta[e] + 1):
+        k = job.local[e, a]
+        if k < 0:
+            continue
+        for i in range(count):
+            if alive[i] and state[k, i] == PARTLY:
+                own = float64s(w + 8 * n * i)
+                for c in range(n):
+                    if bad[k, i, c] and peek(own, c) > 0.0:
+                        dropped += job.fcell[c] >= 0
+                        poke(own, c, 0.0)
+    return dropped
+
+
+@nb.njit(**LEAF)
+def _times(w, re, im, xr, xi, n):
+    """x = w (re + i im)."""
+    for c in range(n):
+        v = peek(w, c)
+        poke(xr, c, v * peek(re, c))
+        poke(xi, c, v * peek(im, c))
+
+
+@nb.njit(**LEAF)
+def _dot(xr, xi, br, bi, first, stop):
+    """sum conj(x) b."""
+    re = 0.0
+    im = 0.0
+    for c in range(first, stop):
+        ar, ai, cr, ci = peek(xr, c), peek(xi, c), peek(br, c), peek(bi, c)
+        re += ar * cr + ai * ci
+        im += ar * ci - ai * cr
+    return re, im
+
+
+@nb.njit(**LEAF)
+def _same(v, w, n):
+    differ = 0
+    for c in range(n):
+        differ += peek(v, c) != peek(w, c)
+    return differ == 0
+
+
+@nb.njit(**LEAF)
+def _add_at(gram, at, value):
+    poke(gram, at, peek(gram, at) + value)
+
+
+@nb.njit(**LEAF)
+def _each(xr, xi, br, bi, first, stop, gram, up, low):
+    """Every channel a cell: add conj(x) b, real parts at `up`, imaginary ones at `low` (not on the diagonal)."""
+    for c in range(first, stop):
+        poke(gram, up + c - first, peek(gram, up + c - first) + peek(xr, c) * peek(br, c) + peek(xi, c) * peek(bi, c))
+    if low != up:
+        for c in range(first, stop):
+            poke(
+                gram,
+                low + c - first,
+                peek(gram, low + c - first) + peek(xr, c) * peek(bi, c) - peek(xi, c) * peek(br, c),
+            )
+
+
+@nb.njit(**LEAF)
+def _norm(xr, xi, br, bi, first, stop):
+    """Real part of sum conj(x) b."""
+    re = 0.0
+    for c in range(first, stop):
+        re += peek(xr, c) * peek(br, c) + peek(xi, c) * peek(bi, c)
+    return re
+
+
+@nb.njit(**LEAF)
+def _triple(w, ar, ai, br, bi, first, stop):
+    """sum w |a|^2, sum w conj(a) b (real, imaginary), sum w |b|^2."""
+    aa, re, im, bb = 0.0, 0.0, 0.0, 0.0
+    for c in range(first, stop):
+        v, yr, yi, zr, zi = peek(w, c), peek(ar, c), peek(ai, c), peek(br, c), peek(bi, c)
+        xr, xi, ur, ui = v * yr, v * yi, v * zr, v * zi
+        aa += xr * yr + xi * yi
+        re += xr * zr + xi * zi
+        im += xr * zi - xi * zr
+        bb += ur * zr + ui * zi
+    return aa, re, im, bb
+
+
+@nb.njit(**LEAF)
+def _products(job, nf, e, planes, size, i, n, own, gram, work, part, known):
+    """Add the Gram matrix of element e over line i. The sums of solvable planes with each other are left in `part`, or
+    are `known`."""
+    T = job.ntheta[e]
+    K = T + 1
+    xr, xi = float64s(work), float64s(work + 8 * n)
+    for a in range(K):
+        if job.local[e, a] < 0:
+            continue
+        at = planes + 8 * (job.local[e, a] * size + i * n)
+        _times(own, float64s(at), float64s(at + 4 * size), xr, xi, n)
+        for b in range(a, K):
+            if job.local[e, b] < 0:
+                continue
+            at = planes + 8 * (job.local[e, b] * size + i * n)
+            br, bi = float64s(at), float64s(at + 4 * size)
+            for r in range(job.runs.shape[0]):
+                first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
+                up, low = (a * K + b) * nf + f, (b * K + a) * nf + f
+                if job.runs[r, 3] == 1:
+                    _each(xr, xi, br, bi, first, stop, gram, up, low)
+                    continue
+                if known and b < T:
+                    re, im = part[a, b, r, 0], part[a, b, r, 1]
+                elif a == b:
+                    re, im = _norm(xr, xi, br, bi, first, stop), 0.0
+                else:
+                    re, im = _dot(xr, xi, br, bi, first, stop)
+                if b < T and part.shape[2]:
+                    part[a, b, r, 0] = re
+                    part[a, b, r, 1] = im
+                _add_at(gram, up, re)
+                if a != b:
+                    _add_at(gram, low, im)
+
+
+@nb.njit(**LEAF)
+def _pair(job, nf, e, planes, size, i, n, own, gram):
+    """`_products` for one solvable plane and a constant part, where no run has channels that are cells: one pass."""
+    a = planes + 8 * (job.local[e, 0] * size + i * n)
+    b = planes + 8 * (job.local[e, 1] * size + i * n)
+    for r in range(job.runs.shape[0]):
+        first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
+        aa, re, im, bb = _triple(
+            own, float64s(a), float64s(a + 4 * size), float64s(b), float64s(b + 4 * size), first, stop
+        )
+        _add_at(gram, f, aa)
+        _add_at(gram, nf + f, re)
+        _add_at(gram, 2 * nf + f, im)
+        _add_at(gram, 3 * nf + f, bb)
+
+
+@nb.njit(**LEAF)
+def _positive(own, first, stop):
+    used = 0
+    for c in range(first, stop):
+        used += peek(own, c) > 0.0
+    return used
+
+
+@nb.njit(**LEAF)
+def _count(job, e, member, t, own, count):
+    for r in range(job.runs.shape[0]):
+        first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
+        if job.runs[r, 3] == 0:
+            count[e, member, t, f] += _positive(own, first, stop)
+        else:
+            for c in range(first, stop):
+                count[e, member, t, f + c - first] += peek(own, c) > 0.0
+
+
+@nb.njit(**OPTIONS)
+def load(p, job, room, count):
+    """Weights of all elements and the planes that they use for the first `count` lines of a block; returns the number
+    of data dropped."""
+    n = job.fcell.shape[0]
+    planes, w = np.int64(room.planes.ctypes.data), np.int64(room.weights.ctypes.data)
+    spare = np.int64(room.spare.ctypes.data)
+    for e in range(room.alive.shape[0]):
+        _weigh(p.rows, job, e, room.member, room.slot, count, n, w + 8 * e * count * n, room.alive[e], spare)
+    for k in range(job.used.shape[0]):
+        out = planes + 16 * k * count * n
+        assemble(p, job.used[k], room.member, room.slot, count, out, spare, n, room.state[k])
+        clean(out, count, n, room.state[k], room.bad[k], LARGEST)
+    dropped = 0
+    for e in range(room.alive.shape[0]):
+        dropped += _drop(job, e, room.state, room.bad, count, n, w + 8 * e * count * n, room.alive[e])
+    return dropped
+
+
+@nb.njit(**OPTIONS)
+def _sum(job, room, lines, address, count):
+    """Add the first `lines` lines of a block to the Gram matrices."""
+    n, nf = job.fcell.shape[0], count.shape[3]
+    planes, w, size = room.planes.ctypes.data, room.weights.ctypes.data, 2 * lines * n
+    simple = True
+    for r in range(job.runs.shape[0]):
+        simple &= job.runs[r, 3] == 0
+    for i in range(lines):
+        member, t = room.member[i], job.tcell[room.slot[i]]
+        holder = -1  # the element whose sums over solvable planes are in `part`
+        for e in range(room.alive.shape[0]):
+            if not room.alive[e, i]:
+                continue
+            own, T = float64s(w + 8 * n * (e * lines + i)), job.ntheta[e]
+            gram = float64s(address[e] + 8 * (T + 1) ** 2 * nf * (member * count.shape[2] + t))
+            if simple and T == 1 and job.local[e, 1] >= 0:
+                _pair(job, nf, e, planes, size, i, n, own, gram)
+            else:
+                known = holder >= 0 and job.leader[holder] == job.leader[e]
+                known = known and _same(own, float64s(w + 8 * n * (holder * lines + i)), n)
+                holder = holder if known else e
+                _products(job, nf, e, planes, size, i, n, own, gram, room.spare.ctypes.data, room.part, known)
+            _count(job, e, member, t, own, count)
+
+
+@nb.njit(**OPTIONS)
+def add_block(address, count, p, job, first, last, t, m0, m1):
+    """All rows of one time cell and of members m0:m1; returns the number of data dropped."""
+    room = scratch(job)
+    most = room.member.shape[0]
+    dropped, lines = 0, np.int64(0)  # a literal would compile everything below twice
+    for s in range(first, last):
+        if job.tcell[s] != t:
+            continue
+        for m in range(m0, m1):
+            room.member[lines], room.slot[lines] = m, s
+            lines += 1
+            if lines == most:
+                dropped += load(p, job, room, lines)
+                _sum(job, room, lines, address, count)
+                lines = 0  # type: ignore[assignment]
+    if lines:
+        dropped += load(p, job, room, lines)
+        _sum(job, room, lines, address, count)
+    return dropped
+
+
+@nb.njit(**OPTIONS)
+def add_lines(address, count, p, job, cells, first, last, counter):
+    """Add all data of the time cells `cells` (slots first[k]:last[k]) to the Gram matrices at `address` (elements,) and
+    to `count`, taking turns at `counter` with other threads.
+
+    One turn per time cell and block of members. Returns the number of data dropped because a plane is not finite.
+    """
+    members = count.shape[1]
+    blocks = (members + BLOCK - 1) // BLOCK
+    dropped = 0
+    turn = take(counter)
+    while turn < cells.shape[0] * blocks:
+        k, m0 = turn // blocks, turn % blocks * BLOCK
+        dropped += add_block(address, count, p, job, first[k], last[k], cells[k], m0, min(m0 + BLOCK, members))
+        turn = take(counter)
+    return dropped

@@ -1,0 +1,233 @@
+"""Levenberg-Marquardt on all solution intervals of a problem at once, each with its own damping, convergence and
+status.
+
+Where the equation multiplies parameters with one another, a few block-Jacobi steps with alternating factors 1 and 1/2
+come first (for one complex gain per station this is StefCal, Salvini & Wijnholds 2014, A&A 571, A97); they bring a
+cold start with random phases into the basin of the minimum. Then damping as in Marquardt (1963), with the step
+applied by `Retraction`.
+
+Intervals are worked on in blocks of eight, the lanes of a vector; a block is a task for a thread. Where all atoms are
+linear in the unknowns, a block runs to its end without Python; else all blocks take every step together, with atoms
+from `Problem.atoms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .forms import Tables
+from .linear import finish
+from .normal import normal, pack
+from .problem import AtomValues, Problem
+from .scaling import insensitive, scaled
+from .simd import LANES
+from .status import Status
+from .steps import Course, Rules, advance, fit_linear
+from .threads import shared, threads
+
+ALTERNATIONS = 16
+
+NULL_DIRECTIONS = 8
+"""Null directions looked for: more than a common matrix per component has is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`max_iter`: LM iterations. `tol`: an interval has converged when the next step would lower chi2 by less than
+    `tol` times chi2 per degree of freedom, that is, when parameters are within about sqrt(tol) of their standard
+    errors of the minimum."""
+
+    max_iter: int = 60
+    tol: float = 1e-6
+    damping: float = 1e-3
+    """Of the first step, relative to the diagonal of the normal matrix."""
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What became of one component: all arrays have one entry per interval; `variance` and `null` have the unknowns
+    first.
+
+    `variance` is NaN without data, and infinite for unknowns that change nothing in their interval."""
+
+    status: np.ndarray
+    iterations: np.ndarray
+    chi2_start: np.ndarray
+    chi2: np.ndarray
+    dof: np.ndarray
+    rank: np.ndarray
+    condition: np.ndarray
+    variance: np.ndarray
+    null: np.ndarray
+    unconstrained: np.ndarray
+    """(unknowns, S) True for those that the data leave free (see `scaling`); their intervals are SINGULAR."""
+
+
+def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:
+    """Fit one component. `theta` (all unknowns, S) holds the start and receives the solution."""
+    fit = _Fit(problem, theta, settings)
+    if problem.linear and len(fit.starts) >= threads():
+        fit.run_blocks()
+    else:
+        fit.run_steps(-(-threads() // len(fit.starts)))
+    return fit.outcome()
+
+
+class _Fit:
+    """A fit in progress, or done: what it knows of all intervals."""
+
+    def __init__(self, problem: Problem, theta: np.ndarray, settings: Settings) -> None:
+        self.problem, self.theta, self.settings = problem, theta, settings
+        n, S = problem.count, problem.intervals
+        self.starts = list(range(0, S, LANES))
+        self.tables: Tables = problem.tables()
+        self.data = problem.data()
+        self.floor = 1e-15 * problem.power()
+        self.constant = problem.constant()
+        self.status = np.full(S, Status.ITERATION_LIMIT, np.uint8)
+        self.seen = problem.seen()
+        seen = self.seen.sum(0)
+        self.status[self.data < seen] = Status.TOO_FEW_DATA
+        self.status[self.data == 0] = Status.NO_DATA
+        self.dof = np.maximum(self.data - seen, 1)
+        self.iterations, self.rank = np.zeros(S, np.int32), np.zeros(S, np.int32)
+        self.chi2_start, self.chi2 = np.full(S, np.nan), np.full(S, np.nan)
+        self.condition, self.variance = np.full(S, np.inf), np.full((n, S), np.nan)
+        self.null = np.zeros((n, min(n, NULL_DIRECTIONS), S))
+        self.directions = np.random.default_rng(0).normal(size=self.null.shape[:2])
+        order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
+        gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
+        alternations = ALTERNATIONS if problem.multiplicative else 0
+        self.rules = Rules(order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol))
+
+    def run_blocks(self) -> None:
+        """Every block to its end."""
+        atoms = self.problem.atoms(self.theta)
+
+        def task(s0: int) -> None:
+            block = _Block(self, s0)
+            fit_linear(block.course, self.rules, self.tables, block.data, block.lanes(atoms), self.problem.atom_unknown)
+            block.end()
+
+        shared(task, self.starts)
+
+    def run_steps(self, chunks: int) -> None:
+        """All blocks step by step, each evaluated by `chunks` threads."""
+        blocks = shared(lambda s0: _Block(self, s0), self.starts)
+        active, k = blocks, 0
+        while active:
+            atoms = self._trial_atoms(blocks)
+            work = [(block, chunk) for block in active for chunk in range(chunks)]
+            parts = shared(lambda item: item[0].evaluate(atoms, k, item[1], chunks), work)  # noqa: B023
+            steps = [(block, parts[i * chunks : (i + 1) * chunks]) for i, block in enumerate(active)]
+            more = shared(lambda item: item[0].advance(k, item[1]), steps)  # noqa: B023
+            active, k = [block for block, going in zip(active, more, strict=True) if going], k + 1
+        shared(_Block.end, blocks)
+
+    def _trial_atoms(self, blocks: Sequence[_Block]) -> AtomValues:
+        theta = self.theta.copy()
+        for block in blocks:
+            theta[self.problem.unknowns, block.where] = block.course.trial[:, : block.count]
+        return self.problem.atoms(theta)
+
+    def outcome(self) -> Outcome:
+        """The statuses that need the whole, and all results."""
+        problem = self.problem
+        self.status[self.chi2 > self.chi2_start * (1 + 1e-9)] = Status.DIVERGED
+        atoms = problem.atoms(self.theta)
+        blind = self.seen & np.isnan(self.variance) & (self.status == Status.CONVERGED)
+        self.variance[blind] = np.inf
+        free = scaled(atoms, problem.atom_unknown, problem.blocks, self.null) & (self.status == Status.CONVERGED)
+        free |= insensitive(atoms, problem.atom_unknown, blind)
+        self.status[free.any(0)] = Status.SINGULAR
+        return Outcome(
+            self.status,
+            self.iterations,
+            self.chi2_start,
+            self.chi2,
+            self.data - self.rank,
+            self.rank,
+            self.condition,
+            self.variance,
+            self.null,
+            free,
+        )
+
+
+class _Block:
+    """Eight intervals (or fewer at the end) of a fit, from `s0`."""
+
+    def __init__(self, fit: _Fit, s0: int) -> None:
+        self.fit, self.s0 = fit, s0
+        self.where = slice(s0, min(s0 + LANES, fit.problem.intervals))
+        self.count = self.where.stop - s0
+        self.data = np.zeros((int(fit.tables.first[-1, 6]), LANES))
+        for eq, first in zip(fit.problem.equations, fit.tables.first[:, 6], strict=False):
+            pack(*eq.R, *eq.y, s0, self.data, first)
+        n = fit.problem.count
+        theta = self._padded(fit.theta[fit.problem.unknowns])
+        status = np.full(LANES, Status.NO_DATA, np.uint8)
+        status[: self.count] = fit.status[self.where]
+        self.course = Course(
+            theta,
+            theta.copy(),
+            np.zeros((n, LANES)),
+            np.zeros((n * (n + 1) // 2, LANES)),
+            np.zeros((n, LANES)),
+            np.full((1, LANES), np.nan),
+            np.full((1, LANES), np.nan),
+            self._padded(fit.constant[None]),
+            self._padded(fit.floor[None])[0],
+            self._padded(fit.dof[None])[0],
+            np.full((1, LANES), float(fit.settings.damping)),
+            np.zeros((1, LANES)),
+            (status == Status.ITERATION_LIMIT)[None].astype(float),
+            status,
+            np.zeros(LANES, np.int32),
+            np.zeros(LANES, np.bool_),
+        )
+
+    def _padded(self, array: np.ndarray) -> np.ndarray:
+        """(..., LANES) from (..., S)."""
+        result = np.zeros((*array.shape[:-1], LANES))
+        result[..., : self.count] = array[..., self.where]
+        return result
+
+    def lanes(self, atoms: AtomValues) -> tuple[np.ndarray, ...]:
+        """Atoms and derivatives of these intervals."""
+        return tuple(self._padded(a) for a in atoms)
+
+    def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """H, g and chi2 of every `chunks`-th member."""
+        H, g, chi2 = np.empty_like(self.course.H), np.empty_like(self.course.g), np.empty((1, LANES))
+        blocks_only = k < self.fit.rules.alternations
+        normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
+        return H, g, chi2
+
+    def advance(self, k: int, parts: Sequence[tuple[np.ndarray, ...]]) -> bool:
+        """Take the evaluation that is the sum of `parts`; whether another is needed."""
+        for part in parts[1:]:
+            for total, own in zip(parts[0], part, strict=True):
+                total += own
+        return bool(advance(self.course, self.fit.rules, k, *parts[0]))
+
+    def end(self) -> None:
+        """Rank and errors; everything goes where the fit keeps it."""
+        fit, course, n = self.fit, self.course, self.fit.problem.count
+        fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
+        fit.status[self.where] = course.status[: self.count]
+        fit.iterations[self.where] = course.iterations[: self.count]
+        fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
+        worked = np.isfinite(course.chi2[0, : self.count])
+        if not worked.any():
+            return
+        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
+        rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
+        finish(course.H, fit.directions, variance, rank, condition, null)
+        into = np.arange(self.s0, self.where.stop)[worked]
+        for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
+            whole[..., into] = own[..., : self.count][..., worked]

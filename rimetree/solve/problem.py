@@ -1,0 +1,149 @@
+"""A least-squares problem on pseudo-visibilities: equations, unknowns, and the independent components that they fall
+into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .forms import Form, Tables, tables
+from .normal import mark
+from .retract import Retraction
+
+Split = tuple[np.ndarray, np.ndarray]
+"""Real and imaginary part."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Equations:
+    """One residual element of one Condeq family: R (members, rows, planes, J, S), y (members, rows, J, S), the part
+    of chi2 that no parameter changes (members, S), the number of real data used (members, S)."""
+
+    form: Form
+    R: Split
+    y: Split
+    constant: np.ndarray
+    data: np.ndarray
+
+    def members(self, rows: np.ndarray) -> Equations:
+        """Some members only."""
+        if len(rows) == len(self.constant):
+            return self
+        pick = lambda a: np.ascontiguousarray(a[rows])  # noqa: E731
+        return Equations(
+            self.form.members(rows),
+            (pick(self.R[0]), pick(self.R[1])),
+            (pick(self.y[0]), pick(self.y[1])),
+            pick(self.constant),
+            pick(self.data),
+        )
+
+
+AtomValues = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Atoms (atoms, J, S) and derivatives (atoms, parameters, J, S), real and imaginary parts in turn: u_re, u_im, t_re,
+t_im."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Equations over `count` unknowns. `atoms(theta (count, S))` gives the atoms of all intervals."""
+
+    equations: tuple[Equations, ...]
+    atom_unknown: np.ndarray
+    blocks: np.ndarray
+    retract: Retraction
+    atoms: Callable[[np.ndarray], AtomValues]
+    multiplicative: bool
+    count: int
+    intervals: int
+    unknowns: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    """Numbers, in the whole problem, of the unknowns of a component."""
+    linear: bool = False
+    """Whether all atoms are linear in the unknowns (gains and polynomials are, their exponentials and inverses are
+    not)."""
+
+    def components(self) -> list[Problem]:
+        """The independent parts: unknowns that no equation connects are solved separately."""
+        label = self._labels()
+        parts = []
+        for c in range(label.max(initial=-1) + 1):
+            unknowns = np.flatnonzero(label == c)
+            parts.append(self._component(unknowns))
+        return parts
+
+    def _labels(self) -> np.ndarray:
+        """Component of every unknown; -1 for those that no equation sees."""
+        rows, cols = [], []
+        for eq in self.equations:
+            seen = self.unknowns_of(eq.form)
+            rows.append(np.repeat(seen[:, :1], seen.shape[1], 1).ravel())
+            cols.append(seen.ravel())
+        if not rows:
+            return np.full(self.count, -1)
+        r, c = np.concatenate(rows), np.concatenate(cols)
+        graph = coo_array((np.ones(len(r), np.int8), (r, c)), shape=(self.count, self.count))
+        _, label = connected_components(graph, directed=False)
+        touched = np.zeros(self.count, bool)
+        touched[c] = True
+        label = np.where(touched, label, -1)
+        order = {old: new for new, old in enumerate(dict.fromkeys(label[touched].tolist()))}
+        return np.array([order.get(v, -1) for v in label.tolist()])
+
+    def unknowns_of(self, form: Form) -> np.ndarray:
+        """(members, unknowns) that each equation sees, both parts of complex ones."""
+        first = self.atom_unknown[form.factor_atom[:, form.units[:, 0]], form.units[:, 1]]
+        second = np.where(form.units[:, 2] == 2, first + 1, first)
+        return np.concatenate([first, second], 1)
+
+    def _component(self, unknowns: np.ndarray) -> Problem:
+        place = np.full(self.count + 1, -1, np.int32)
+        place[unknowns] = np.arange(len(unknowns))
+        equations = []
+        for eq in self.equations:
+            rows = np.flatnonzero(place[self.unknowns_of(eq.form)[:, 0]] >= 0)
+            if rows.size:
+                equations.append(eq.members(rows))
+        _, blocks = np.unique(self.blocks[unknowns], return_inverse=True)
+        return replace(
+            self,
+            equations=tuple(equations),
+            atom_unknown=place[self.atom_unknown],
+            blocks=blocks.astype(np.int32),
+            retract=self.retract.local(unknowns, self.count),
+            count=len(unknowns),
+            unknowns=unknowns,
+        )
+
+    def tables(self) -> Tables:
+        """All equations as the kernels take them."""
+        extents = np.array([[*eq.R[0].shape[:4]] for eq in self.equations])
+        return tables([eq.form for eq in self.equations], extents, self.atom_unknown, self.blocks)
+
+    def constant(self) -> np.ndarray:
+        """The part of chi2 that no parameter changes, per interval (S,)."""
+        return np.asarray(sum(eq.constant.sum(0) for eq in self.equations))
+
+    def seen(self) -> np.ndarray:
+        """(count, S) whether any data see each unknown."""
+        result = np.zeros((self.count, self.intervals), np.bool_)
+        for eq in self.equations:
+            mark(np.ascontiguousarray(self.unknowns_of(eq.form), np.int32), eq.data, result)
+        return result
+
+    def data(self) -> np.ndarray:
+        """Real data per interval (S,)."""
+        return np.asarray(sum(eq.data.sum(0) for eq in self.equations))
+
+    def power(self) -> np.ndarray:
+        """Weighted data power per interval (S,): the scale of rounding errors in chi2."""
+        return np.asarray(
+            sum((eq.y[0] ** 2 + eq.y[1] ** 2).sum((0, 1, 2)) + eq.constant.sum(0) for eq in self.equations)
+        )
+
+
+def _power(array: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("nkjs,nkjs->s", array, array))

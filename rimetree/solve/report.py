@@ -1,0 +1,109 @@
+"""What a run did: statuses, chi-squared, timings and bytes, as a short text, a full table, and arrays for the solution file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .status import Status
+
+
+@dataclass(slots=True, eq=False)
+class SolverSummary:
+    """One component of one Solver in one field and spectral window; arrays are (nt, nf), one entry per solution interval."""
+
+    solver: str
+    group: str
+    component: str
+    unknowns: int
+    status: np.ndarray
+    iterations: np.ndarray
+    chi2_start: np.ndarray
+    chi2: np.ndarray
+    dof: np.ndarray
+    rank: np.ndarray
+    condition: np.ndarray
+
+    def counts(self) -> str:
+        """`110 converged, 2 no data`: how many intervals ended how."""
+        codes, numbers = np.unique(self.status, return_counts=True)
+        words = [f"{n} {Status(c).word}" for c, n in zip(codes, numbers, strict=True)]
+        return ", ".join(words)
+
+    def chi2_per_dof(self) -> float:
+        """chi-squared per degree of freedom over all intervals that converged."""
+        good = (self.status == Status.CONVERGED) & (self.dof > 0)
+        return float(self.chi2[good].sum() / self.dof[good].sum()) if good.any() else float("nan")
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """The outcome of `forest.run`. `print(report)` is the summary, `report.full()` a line per solution interval."""
+
+    data: str
+    solvers: list[SolverSummary] = field(default_factory=list)
+    written: dict[str, int] = field(default_factory=dict)
+    """Column -> visibilities written."""
+    invalid: int = 0
+    """Visibilities without a usable solution (written as 0)."""
+    unfit: int = 0
+    """Visibilities whose value is NaN or Inf, or needs a baseline that is missing there (written as 0)."""
+    dropped: int = 0
+    """Unflagged samples that are NaN or Inf and were left out."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    plan: str = ""
+    solutions: str = ""
+    """The solution file written."""
+    tables: Any = None
+    """The solutions themselves: io.solutions.Solutions."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def converged(self) -> bool:
+        """Whether every interval that has data converged."""
+        good = (Status.CONVERGED, Status.NO_DATA)
+        return all(np.isin(s.status, good).all() and (s.status == Status.CONVERGED).any() for s in self.solvers)
+
+    def __str__(self) -> str:
+        lines = [f"{self.data}: {self.plan}"]
+        for s in self.solvers:
+            middle = int(np.median(s.iterations)) if s.iterations.size else 0
+            lines.append(
+                f"  {s.solver} {s.group} [{s.component}] {s.unknowns} unknowns x {s.status.size} intervals: {s.counts()}; "
+                f"chi2/dof {s.chi2_per_dof():.4f}; iterations {middle} (most {int(s.iterations.max(initial=0))})"
+            )
+        codes = sorted({int(c) for s in self.solvers for c in np.unique(s.status)} - {Status.CONVERGED})
+        lines.extend(f"  {Status(c).word}: {Status(c).message}" for c in codes)
+        for column, count in self.written.items():
+            lines.append(f"  wrote {column}: {count:,} visibilities")
+        if self.invalid:
+            lines.append(
+                f"  {self.invalid:,} visibilities have no valid solution: written as 0 (Meq.Sink(..., flag=True) flags them)"
+            )
+        if self.unfit:
+            lines.append(f"  {self.unfit:,} visibilities are NaN or Inf, or need a row that is missing: written as 0")
+        if self.dropped:
+            lines.append(f"  {self.dropped:,} unflagged samples are NaN or Inf and were not used")
+        lines.extend(f"  {note}" for note in self.notes)
+        if self.solutions:
+            lines.append(f"  solutions: {self.solutions}")
+        timing = ", ".join(f"{name} {value:.2f} s" for name, value in self.seconds.items())
+        lines.append(f"  {timing}; read {self.bytes_read / 1e6:.0f} MB, wrote {self.bytes_written / 1e6:.0f} MB")
+        return "\n".join(lines)
+
+    def full(self) -> str:
+        """One line per component and solution interval."""
+        head = f"{'solver':12} {'component':12} {'t':>4} {'f':>4} {'status':16} {'its':>4} {'chi2/dof':>10} {'rank':>5} {'condition':>10}"
+        lines = [str(self), head]
+        for s in self.solvers:
+            for (t, f), code in np.ndenumerate(s.status):
+                reduced = s.chi2[t, f] / s.dof[t, f] if s.dof[t, f] > 0 else np.nan
+                lines.append(
+                    f"{s.solver:12} {s.component:12} {t:4} {f:4} {Status(int(code)).name.lower():16} {s.iterations[t, f]:4} "
+                    f"{reduced:10.4f} {s.rank[t, f]:5} {s.condition[t, f]:10.3g}"
+                )
+        return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""How a step is applied to parameters: added, or multiplied into a gain or a Jones matrix.
+
+The degenerate directions of a gain solve are phases (G -> G exp(i a)) and, for full Jones, matrices (G -> G U). A
+step that is multiplied in follows these curved valleys; an added one crawls. The linear system and the step are the
+same in both cases.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+
+from .simd import KERNEL
+
+LARGEST = 1.0
+"""Relative steps up to this size are multiplied in; larger ones are added."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Retraction:
+    """`gains`: numbers (m,) of the real part of complex unknowns (imaginary part follows); `matrices`: (k, 4) such
+    numbers of the elements xx, xy, yx, yy of Jones matrices. All other unknowns are additive."""
+
+    gains: np.ndarray
+    matrices: np.ndarray
+
+    def __call__(self, theta: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """New unknowns (n, S) after the step `delta` (n, S)."""
+        result = np.empty_like(theta)
+        retract(theta, delta, np.asarray(self.gains, np.int64), np.asarray(self.matrices, np.int64), result)
+        return result
+
+    def local(self, unknowns: np.ndarray, count: int) -> Retraction:
+        """The same for a subset of the unknowns (their numbers, of `count` in all)."""
+        place = np.full(count, -1)
+        place[unknowns] = np.arange(len(unknowns))
+        gains, matrices = place[self.gains], place[self.matrices]
+        return Retraction(gains[gains >= 0], matrices[(matrices >= 0).all(-1)])
+
+
+@nb.njit(**KERNEL)
+def retract(theta, delta, gains, matrices, out):
+    """`Retraction.__call__` into `out`."""
+    for i in range(theta.shape[0]):
+        for s in range(theta.shape[1]):
+            out[i, s] = theta[i, s] + delta[i, s]
+    for p in gains:
+        for s in range(theta.shape[1]):
+            value, step = complex(theta[p, s], theta[p + 1, s]), complex(delta[p, s], delta[p + 1, s])
+            if abs(step) < LARGEST * abs(value):
+                moved = value * np.exp(step / value)
+                out[p, s], out[p + 1, s] = moved.real, moved.imag
+    for rows in matrices:
+        for s in range(theta.shape[1]):
+            _multiply_in(theta, delta, rows, s, out)
+
+
+@nb.njit(**KERNEL)
+def _multiply_in(theta, delta, rows, s, out):
+    """G expm(G^-1 D) for one matrix, where G^-1 D is small."""
+    xx, xy, yx, yy = rows
+    g0, g1 = complex(theta[xx, s], theta[xx + 1, s]), complex(theta[xy, s], theta[xy + 1, s])
+    g2, g3 = complex(theta[yx, s], theta[yx + 1, s]), complex(theta[yy, s], theta[yy + 1, s])
+    d0, d1 = complex(delta[xx, s], delta[xx + 1, s]), complex(delta[xy, s], delta[xy + 1, s])
+    d2, d3 = complex(delta[yx, s], delta[yx + 1, s]), complex(delta[yy, s], delta[yy + 1, s])
+    det = g0 * g3 - g1 * g2
+    if det == 0:
+        return
+    x0, x1, x2, x3 = (
+        (g3 * d0 - g1 * d2) / det,
+        (g3 * d1 - g1 * d3) / det,
+        (g0 * d2 - g2 * d0) / det,
+        (g0 * d3 - g2 * d1) / det,
+    )
+    size = np.sqrt(abs(x0) ** 2 + abs(x1) ** 2 + abs(x2) ** 2 + abs(x3) ** 2)
+    if not size < LARGEST:  # NaN too
+        return
+    half = (x0 + x3) / 2
+    a = x0 - half  # x - half = [[a, x1], [x2, -a]] is traceless: its square is q^2 times the identity
+    q = np.sqrt(a * a + x1 * x2)
+    c, r = np.cosh(q), np.sinh(q) / q if abs(q) > 1e-6 else 1 + q * q / 6
+    scale = np.exp(half)
+    e0, e1, e2, e3 = (c + r * a) * scale, r * x1 * scale, r * x2 * scale, (c - r * a) * scale
+    for p, value in (
+        (xx, g0 * e0 + g1 * e2),
+        (xy, g0 * e1 + g1 * e3),
+        (yx, g2 * e0 + g3 * e2),
+        (yy, g2 * e1 + g3 * e3),
+    ):
+        out[p, s], out[p + 1, s] = value.real, value.imag

@@ -1,0 +1,104 @@
+"""Whether parameters are constrained: null directions that scale stations against one another, models without power.
+
+A common phase, or for full Jones a common unitary matrix, is never determined and does no harm: it changes no corrected
+visibility's modulus and no gain's. But one baseline alone (or any net of baselines without an odd cycle) leaves
+G_p -> a G_p, G_q -> G_q / a free, and such gains run away with the noise. The same holds for a source's flux times all gains.
+"""
+
+# mypy: disallow-untyped-defs=False
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from .problem import AtomValues
+from .threads import in_turns, take
+
+PURE = 0.99
+"""Share of a null direction that is a scaling of whole blocks, above which it counts as one (it is 1 but for rounding)."""
+
+VISIBLE = 1e-6
+"""An unknown takes part in a null direction where its component is above this fraction of the largest."""
+
+
+def scaled(atoms: AtomValues, unknown: np.ndarray, blocks: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """(n, S): the unknowns in null directions that do nothing but scale blocks of atoms (stations, sources).
+
+    atoms as in `AtomValues`, `unknown` (atoms, parameters) their unknowns, -1 where there is none; blocks (n,);
+    null (n, m, S) orthogonal null directions, zero where there are fewer.
+    """
+    found = np.zeros((null.shape[0], null.shape[2]), bool)
+    some = np.flatnonzero(null.any((0, 1)))
+    if some.size and unknown.size:
+        in_turns(_scaled, *atoms, unknown, blocks[unknown[:, 0]], int(blocks.max()) + 1, null, some, found)
+    return found
+
+
+def insensitive(atoms: AtomValues, unknown: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    """(n, S): those `blind` unknowns (seen by data, yet without any derivative of chi2) that do change an atom.
+
+    A model of zeros makes gains blind. A slope in an interval of one slot is blind too, but it changes nothing and does no harm.
+    """
+    found = np.zeros_like(blind)
+    some = np.flatnonzero(blind.any(0))
+    if some.size:
+        atom, parameter = np.nonzero(unknown >= 0)
+        changes = ((atoms[2][..., some] != 0) | (atoms[3][..., some] != 0)).any(2)[atom, parameter]
+        whole = np.zeros((len(blind), some.size), bool)
+        np.logical_or.at(whole, unknown[atom, parameter], changes)
+        found[:, some] = whole & blind[:, some]
+    return found
+
+
+@nb.njit(cache=True, nogil=True)
+def _scaled(ur, ui, tr, ti, unknown, block, count, null, some, found, counter):
+    i = take(counter)
+    while i < len(some):
+        s = some[i]
+        i = take(counter)
+        total, part = _grams(ur, ui, tr, ti, unknown, block, count, null, s)
+        values, vectors = np.linalg.eigh(total)
+        used = values > 1e-9 * max(values[-1], 1e-300)
+        white = vectors[:, used] / np.sqrt(values[used])
+        share, mixed = np.linalg.eigh(np.ascontiguousarray(white.T) @ part @ white)
+        for c in range(len(share)):
+            if share[c] < PURE:
+                continue
+            z = white @ np.ascontiguousarray(mixed[:, c])
+            direction = np.zeros(null.shape[0])
+            for m in range(len(z)):
+                direction += z[m] * null[:, m, s]
+            found[:, s] |= np.abs(direction) > VISIBLE * np.abs(direction).max()
+
+
+@nb.njit(cache=True)
+def _grams(ur, ui, tr, ti, unknown, block, count, null, s):
+    """Inner products (m, m) of the changes of all atoms along the null directions: whole, and the part that scales blocks."""
+    m = null.shape[1]
+    total, part = np.zeros((m, m)), np.zeros((m, m))
+    power, rate = np.zeros(count), np.zeros((count, m))
+    re, im = np.empty(m), np.empty(m)
+    for a in range(unknown.shape[0]):
+        if unknown[a, 0] < 0:  # of another component
+            continue
+        for j in range(ur.shape[1]):
+            re[:] = 0.0
+            im[:] = 0.0
+            for p in range(unknown.shape[1]):
+                if unknown[a, p] >= 0:
+                    for c in range(m):
+                        re[c] += tr[a, p, j, s] * null[unknown[a, p], c, s]
+                        im[c] += ti[a, p, j, s] * null[unknown[a, p], c, s]
+            power[block[a]] += ur[a, j, s] ** 2 + ui[a, j, s] ** 2
+            for c in range(m):
+                rate[block[a], c] += ur[a, j, s] * re[c] + ui[a, j, s] * im[c]
+                for d in range(m):
+                    total[c, d] += re[c] * re[d] + im[c] * im[d]
+    if count == 1:  # nobody to compensate: whatever is null is unconstrained
+        return total, total
+    for b in range(count):
+        if power[b] > 0.0:
+            for c in range(m):
+                for d in range(m):
+                    part[c, d] += rate[b, c] * rate[b, d] / power[b]
+    return total, part

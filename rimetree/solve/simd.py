@@ -1,0 +1,163 @@
+"""Vectors of eight float64 inside numba kernels: eight solution intervals that take every step together.
+
+A kernel written on `Vec` reads like scalar code, and every operation is one vector instruction (or two, or four, on
+narrower processors) whatever the compiler can prove about aliasing. Arrays that hold vectors have a last axis of
+LANES contiguous numbers; `load(array, i)` and `store(array, i, x)` take the i-th vector in memory order and check no
+bounds.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numba as nb
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models, register_default
+from numba.extending import intrinsic, overload
+
+LANES = 8
+"""Intervals per vector."""
+
+KERNEL = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
+"""How kernels on vectors are compiled; they say themselves what may be reordered."""
+
+INLINE = {**KERNEL, "forceinline": True}
+"""For functions called in the innermost loops."""
+
+FAST = ("contract", "nsz", "arcp", "reassoc")
+"""NaN and infinity keep their meaning: a lane that fails carries them to its end without touching the others."""
+
+_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+
+
+class VecType(types.Type):
+    """The numba type of a vector."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Vec")
+
+
+vec = VecType()
+
+
+@register_default(VecType)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _DOUBLES)
+
+
+def _pointer(context: Any, builder: Any, kinds: Any, array: Any, index: Any) -> Any:
+    """Address of a vector; arrays are aligned to float64 only."""
+    data = context.make_array(kinds[0])(context, builder, value=array).data
+    first = builder.gep(data, [builder.mul(context.cast(builder, index, kinds[1], types.intp), ir.IntType(64)(LANES))])
+    return builder.bitcast(first, _DOUBLES.as_pointer())
+
+
+@intrinsic
+def load(typingctx: Any, array: Any, index: Any) -> Any:
+    """The vector at a position."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature.args, *args), align=8)
+
+    return vec(array, index), codegen
+
+
+@intrinsic
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Put a vector at a position."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature.args, *args[:2]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, index, vec), codegen
+
+
+@intrinsic
+def splat(typingctx: Any, value: Any) -> Any:
+    """A vector of equal numbers."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = context.cast(builder, args[0], signature.args[0], types.float64)
+        one = builder.insert_element(ir.Constant(_DOUBLES, ir.Undefined), number, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        return builder.shuffle_vector(one, ir.Constant(_DOUBLES, ir.Undefined), zeros)
+
+    return vec(value), codegen
+
+
+@intrinsic
+def root(typingctx: Any, x: Any) -> Any:
+    """Square root; NaN where negative."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_DOUBLES, [_DOUBLES])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f64")
+        return builder.call(function, args)
+
+    return vec(x), codegen
+
+
+@intrinsic
+def choose(typingctx: Any, x: Any, yes: Any, no: Any) -> Any:
+    """`yes` in lanes where x > 0, else `no`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        positive = builder.fcmp_ordered(">", args[0], ir.Constant(_DOUBLES, [0.0] * LANES))
+        return builder.select(positive, args[1], args[2])
+
+    return vec(x, yes, no), codegen
+
+
+def _arithmetic(method: str) -> Any:
+    @intrinsic
+    def operation(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, method)(*args, flags=FAST)
+
+        return vec(a, b), codegen
+
+    return operation
+
+
+def _overload(function: Any, method: str) -> None:
+    operation = _arithmetic(method)
+
+    @overload(function)
+    def typed(a, b):  # numba compares signatures
+        if isinstance(a, VecType) and isinstance(b, VecType):
+            return lambda a, b: operation(a, b)
+        if isinstance(a, VecType) and isinstance(b, types.Number):
+            return lambda a, b: operation(a, splat(b))
+        if isinstance(b, VecType) and isinstance(a, types.Number):
+            return lambda a, b: operation(splat(a), b)
+        return None
+
+
+for _function, _method in (
+    (operator.add, "fadd"),
+    (operator.iadd, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.isub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.imul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _overload(_function, _method)
+
+
+@nb.njit(**INLINE)
+def add(array, i, x):
+    """array[i] += x."""
+    store(array, i, load(array, i) + x)
+
+
+@nb.njit(**INLINE)
+def inverse(x):
+    """1 / x where x > 0, else 0."""
+    return choose(x, 1.0 / x, splat(0.0))

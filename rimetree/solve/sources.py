@@ -1,0 +1,291 @@
+"""Wide data as the kernels see them: planes, each a sum of products of strided views of memory.
+
+A *plane* is C(member, slot, channel) = sum over monomials of coefficient * product of *factors*. A factor is a view of
+memory that is read in place: a correlation of a data column, or an array over members, slots and channels. The numbers
+of planes, monomials and factors are data, not code: one compiled kernel serves every equation.
+"""
+
+# Kernels take arrays and addresses only; annotations would repeat that on every argument.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from .memory import LEAF, OPTIONS, fill, float32s, float64s, peek, poke, split
+
+LARGEST = 1e100
+"""Values beyond this count as not finite: squares of smaller ones, times any float32 weight, cannot overflow a float64
+sum."""
+
+FINE, PARTLY, MISSING = 0, 1, 2
+"""States of an assembled plane: all channels usable; some not finite (see `bad`); no data for this member and slot."""
+
+
+class SourceArrays(NamedTuple):
+    """A table of sources: address; whether float64; whether column (else grid); strides over row or member, slot,
+    channel, in reals."""
+
+    address: np.ndarray
+    double: np.ndarray
+    column: np.ndarray
+    strides: np.ndarray
+
+
+class Sources:
+    """Views of memory that factors refer to by number, in the order in which they were added. Keeps the memory
+    alive."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, bool, bool, tuple[int, int, int]]] = []
+        self._memory: list[np.ndarray] = []
+
+    def column(self, array: np.ndarray, corr: int) -> int:
+        """Correlation `corr` of a column's buffer (nrow, nchan, ncorr), complex64 or complex128; read in place.
+
+        A correlation of -1 is one that the data do not have: a factor that is missing everywhere. Raises ValueError for
+        other shapes, types and correlations.
+        """
+        if array.ndim != 3 or array.dtype not in (np.complex64, np.complex128) or not -1 <= corr < array.shape[2]:
+            raise ValueError(
+                f"expected a complex (row, channel, corr) array that has corr {corr}, got {array.dtype} {array.shape}"
+            )
+        array = _aligned(array)
+        row, chan, step = array.strides
+        return self._add(array, 0 if corr < 0 else array.ctypes.data + corr * step, True, (row, 0, chan))
+
+    def plane(self, array: np.ndarray) -> int:
+        """An array (members or 1, slots or 1, channels or 1): an axis of extent 1 stands for any extent. Complex arrays
+        are read in place, others are converted. Raises ValueError for other shapes and types."""
+        if array.ndim != 3 or array.dtype.kind not in "biufc" or not array.size:
+            raise ValueError(f"expected a numeric (member, slot, channel) array, got {array.dtype} {array.shape}")
+        single = array.dtype in (np.float32, np.complex64)
+        array = _aligned(array.astype(np.complex64 if single else np.complex128, copy=False))
+        strides = [0 if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)]
+        return self._add(array, array.ctypes.data, False, (strides[0], strides[1], strides[2]))
+
+    def _add(self, array: np.ndarray, address: int, column: bool, strides: tuple[int, int, int]) -> int:
+        real = array.itemsize // 2
+        self._rows.append((address, real == 8, column, (strides[0] // real, strides[1] // real, strides[2] // real)))
+        self._memory.append(array)
+        return len(self._rows) - 1
+
+    def check(self, source: np.ndarray, index: np.ndarray, rows: np.ndarray, nchan: int) -> None:
+        """Raise ValueError where a factor would read beyond its source: `source` (nfac,), `index` (nfac, nmember)."""
+        nbl, nslot = rows.shape
+        nrow = rows.max(initial=-1) + 1
+        for s, (array, row) in enumerate(zip(self._memory, self._rows, strict=True)):
+            most = index[source == s].max(initial=-1)
+            extent = array.shape
+            if row[2]:
+                fits = most < nbl and extent[0] >= nrow and extent[1] == nchan
+            else:
+                fits = (extent[0] == 1 or most < extent[0]) and extent[1] in (1, nslot) and extent[2] in (1, nchan)
+            if not fits:
+                what = "column" if row[2] else "plane"
+                wanted = f"{nbl} baselines x {nslot} slots, {nrow} rows, {nchan} channels, index {most}"
+                raise ValueError(f"source {s}: a {what} {extent} does not fit {wanted}")
+
+    def arrays(self) -> SourceArrays:
+        """The table as flat arrays; valid as long as this object lives."""
+        return SourceArrays(
+            np.array([r[0] for r in self._rows], np.int64),
+            np.array([r[1] for r in self._rows], np.bool_),
+            np.array([r[2] for r in self._rows], np.bool_),
+            np.array([r[3] for r in self._rows], np.int64).reshape(-1, 3),
+        )
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """The array itself where its strides are whole numbers of values and not negative, else a contiguous copy."""
+    real = array.itemsize // 2
+    fit = array.flags.aligned and array.dtype.isnative and all(s >= 0 and s % real == 0 for s in array.strides)
+    return array if fit else np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneTable:
+    """Planes as flat arrays. Plane p has monomials `mono_start[p]:mono_start[p+1]`, each `coef[m]` times the factors
+    `fac_start[m]:fac_start[m+1]`. Factor f reads source `fac_source[f]`, conjugated where `fac_conj[f]`, for member m
+    at `fac_index[f, m]`: a baseline for a column, a member of the array otherwise; -1 where there is none.
+    """
+
+    mono_start: np.ndarray
+    coef: np.ndarray
+    fac_start: np.ndarray
+    fac_source: np.ndarray
+    fac_conj: np.ndarray
+    fac_index: np.ndarray
+
+    def bind(self, sources: Sources, rows: np.ndarray, nchan: int) -> Planes:
+        """The planes over some memory, as the kernels take them. `rows` (nbaseline, nslot): row of a column, -1 where
+        missing.
+
+        Raises ValueError where a source does not have the extents that the table, `rows` and `nchan` need.
+        """
+        sources.check(self.fac_source, self.fac_index, rows, nchan)
+        to32 = lambda a: np.ascontiguousarray(a, np.int32)  # noqa: E731
+        return Planes(
+            to32(self.mono_start), np.ascontiguousarray(self.coef, np.complex128), to32(self.fac_start),
+            to32(self.fac_source), np.ascontiguousarray(self.fac_conj, np.bool_), to32(self.fac_index), to32(rows),
+            *sources.arrays(),
+        )  # fmt: skip
+
+
+class Planes(NamedTuple):
+    """A PlaneTable bound to memory (see `PlaneTable`, `SourceArrays`)."""
+
+    mono_start: np.ndarray
+    coef: np.ndarray
+    fac_start: np.ndarray
+    fac_source: np.ndarray
+    fac_conj: np.ndarray
+    fac_index: np.ndarray
+    rows: np.ndarray
+    address: np.ndarray
+    double: np.ndarray
+    column: np.ndarray
+    strides: np.ndarray
+
+
+# Kernels. They work on blocks of lines (a line is one member at one slot), so that a call costs little per line.
+
+
+@nb.njit(**LEAF)
+def _negate(im, n):
+    for c in range(n):
+        poke(im, c, -peek(im, c))
+
+
+@nb.njit(**LEAF)
+def _scale(re, im, sr, si, n):
+    """Times a number."""
+    for c in range(n):
+        xr, xi = peek(re, c), peek(im, c)
+        poke(re, c, sr * xr - si * xi)
+        poke(im, c, sr * xi + si * xr)
+
+
+@nb.njit(**LEAF)
+def _multiply(re, im, br, bi, n):
+    for c in range(n):
+        xr, xi, yr, yi = peek(re, c), peek(im, c), peek(br, c), peek(bi, c)
+        poke(re, c, xr * yr - xi * yi)
+        poke(im, c, xr * yi + xi * yr)
+
+
+@nb.njit(**LEAF)
+def _add(re, im, sr, si, br, bi, n):
+    """Plus a number times another line."""
+    for c in range(n):
+        yr, yi = peek(br, c), peek(bi, c)
+        poke(re, c, peek(re, c) + sr * yr - si * yi)
+        poke(im, c, peek(im, c) + sr * yi + si * yr)
+
+
+@nb.njit(**LEAF)
+def _number(address, double):
+    """One complex number."""
+    if double:
+        return peek(float64s(address), 0), peek(float64s(address), 1)
+    return float(peek(float32s(address), 0)), float(peek(float32s(address), 1))
+
+
+@nb.njit(**LEAF)
+def _line(address, double, step, conj, re, im, n):
+    """re + i im = n complex numbers `step` reals apart."""
+    if double:
+        split(float64s(address), step, re, im, n)
+    else:
+        split(float32s(address), step, re, im, n)
+    if conj:
+        _negate(im, n)
+
+
+@nb.njit(**LEAF)
+def _monomial(p, m, member, slot, re, im, tr, ti, n):
+    """(found, sr, si, wide): monomial m is sr + i si, times re + i im where it has wide factors. t: room for a line.
+
+    Factors that do not vary along frequency are multiplied into the number.
+    """
+    sr, si = p.coef[m].real, p.coef[m].imag
+    wide = 0
+    for f in range(p.fac_start[m], p.fac_start[m + 1]):
+        s = p.fac_source[f]
+        at = p.fac_index[f, member]
+        if p.column[s] and at >= 0:
+            at = p.rows[at, slot]
+        if at < 0 or p.address[s] == 0:
+            return False, sr, si, wide
+        step, double = p.strides[s, 2], p.double[s]
+        address = p.address[s] + (8 if double else 4) * (at * p.strides[s, 0] + slot * p.strides[s, 1])
+        if step == 0:
+            xr, xi = _number(address, double)
+            xi = -xi if p.fac_conj[f] else xi
+            sr, si = sr * xr - si * xi, sr * xi + si * xr
+        elif wide == 0:
+            _line(address, double, step, p.fac_conj[f], re, im, n)
+            wide = 1
+        else:
+            _line(address, double, step, p.fac_conj[f], tr, ti, n)
+            _multiply(re, im, tr, ti, n)
+    return True, sr, si, wide
+
+
+@nb.njit(**OPTIONS)
+def assemble(p, plane, member, slot, count, out, spare, n, state):
+    """A plane for `count` lines (member[i], slot[i]) of n channels; state[i] = FINE, or MISSING where a factor has no
+    data.
+
+    At address `out`: the real parts of all lines as float64, then the imaginary parts; zero where missing. `spare`:
+    address of 4 n float64 to work with.
+    """
+    start, stop = p.mono_start[plane], p.mono_start[plane + 1]
+    xr, xi = float64s(spare), float64s(spare + 8 * n)
+    tr, ti = float64s(spare + 16 * n), float64s(spare + 24 * n)
+    for i in range(count):
+        re, im = float64s(out + 8 * n * i), float64s(out + 8 * n * (count + i))
+        found = True
+        for m in range(start, stop):
+            first = m == start
+            to_re = float64s(out + 8 * n * i if first else spare)
+            to_im = float64s(out + 8 * n * (count + i) if first else spare + 8 * n)
+            found, sr, si, wide = _monomial(p, m, member[i], slot[i], to_re, to_im, tr, ti, n)
+            if not found:
+                break
+            if wide == 0:
+                fill(to_re, 1.0, n)
+                fill(to_im, 0.0, n)
+            if not first:
+                _add(re, im, sr, si, xr, xi, n)
+            elif sr != 1.0 or si != 0.0:
+                _scale(re, im, sr, si, n)
+        if start == stop or not found:
+            fill(re, 0.0, n)
+            fill(im, 0.0, n)
+        state[i] = FINE if found else MISSING
+
+
+@nb.njit(**OPTIONS)
+def clean(out, count, n, state, bad, largest):
+    """Set values of `count` assembled lines that are not finite, or beyond `largest`, to 0: such lines become PARTLY,
+    with the channels marked in `bad` (lines, n)."""
+    total = count * n
+    re, im = float64s(out), float64s(out + 8 * total)
+    fine = 0
+    for c in range(total):
+        fine += (abs(peek(re, c)) <= largest) & (abs(peek(im, c)) <= largest)
+    if fine == total:
+        return
+    for i in range(count):
+        for c in range(n):
+            k = i * n + c
+            bad[i, c] = not (abs(peek(re, k)) <= largest and abs(peek(im, k)) <= largest)
+            if bad[i, c]:
+                poke(re, k, 0.0)
+                poke(im, k, 0.0)
+                state[i] = PARTLY

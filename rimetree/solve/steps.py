@@ -1,0 +1,182 @@
+"""The course of a Levenberg-Marquardt fit of eight intervals, each with its own damping, convergence and status.
+
+One evaluation of the normal equations after another: `advance` takes each and makes the next trial, first
+block-Jacobi steps where they are asked for, then damped ones.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+
+from ..status import Status
+from .linear import block_steps, damped_step
+from .normal import normal
+from .retract import retract
+from .simd import KERNEL, LANES, choose, load, store
+
+LARGEST_DAMPING = 1e10
+TRUSTED_DAMPING = 1e-5
+"""A small predicted decrease means convergence only when the damping does not cause it."""
+
+WORKING, CONVERGED, STALLED, DIVERGED = map(
+    int, (Status.ITERATION_LIMIT, Status.CONVERGED, Status.STALLED, Status.DIVERGED)
+)
+
+
+class Course(NamedTuple):
+    """Where eight intervals are: accepted parameters with their normal equations, and the next trial. All with LANES
+    last."""
+
+    theta: np.ndarray
+    trial: np.ndarray
+    delta: np.ndarray
+    H: np.ndarray
+    g: np.ndarray
+    chi2: np.ndarray
+    """(1,): of theta; NaN until the first is accepted."""
+    start: np.ndarray
+    """(1,): chi2 of the start."""
+    constant: np.ndarray
+    """(1,): the part of chi2 that no parameter changes."""
+    floor: np.ndarray
+    """(LANES,): rounding errors of chi2."""
+    dof: np.ndarray
+    damping: np.ndarray
+    decrease: np.ndarray
+    active: np.ndarray
+    """(1,): 1.0 in lanes being worked on."""
+    status: np.ndarray
+    iterations: np.ndarray
+    small: np.ndarray
+    """(LANES,) bool: the step to the trial is too small to matter."""
+
+
+class Rules(NamedTuple):
+    """What is the same for all intervals of a problem."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    """Blocks of unknowns: order[starts[b]:starts[b+1]]."""
+    gains: np.ndarray
+    matrices: np.ndarray
+    """See `Retraction`."""
+    alternations: int
+    max_iter: int
+    tol: float
+
+
+@nb.njit(**KERNEL)
+def _alternate(course, rules, k, H, g):
+    """The next trial by a block-Jacobi step."""
+    n = g.shape[0]
+    block_steps(H, g, rules.order, rules.starts, course.delta)
+    factor = 0.5 if k % 2 else 1.0
+    for i in range(n):
+        moved = load(course.trial, i) + load(course.delta, i) * factor
+        store(course.trial, i, choose(load(course.active, 0), moved, load(course.theta, i)))
+
+
+@nb.njit(**KERNEL)
+def _judge(course, rules, v, k, chi2):
+    """Whether lane v accepts its trial; ends it where it has converged, diverged, stalled, or used up its
+    iterations."""
+    if not course.active[0, v]:
+        return False
+    if np.isnan(course.chi2[0, v]):  # nothing accepted yet
+        if k == rules.alternations and k > 0 and not chi2 <= course.start[0, v]:
+            return False  # block-Jacobi steps ran away: the next trial is the start
+        if not np.isfinite(chi2):
+            course.status[v], course.active[0, v] = DIVERGED, 0.0
+            return False
+        return True
+    course.iterations[v] += 1
+    damping, small = course.damping[0, v], course.small[v]
+    done = small and damping <= TRUSTED_DAMPING
+    accept = chi2 <= course.chi2[0, v] + course.floor[v] and np.isfinite(course.decrease[0, v])
+    damping = max(damping * (1e-3 if small else 0.1), 1e-12) if accept else damping * 10
+    course.damping[0, v] = damping
+    if done or (small and not accept):
+        course.status[v] = CONVERGED
+    elif not accept and damping > LARGEST_DAMPING:
+        course.status[v] = STALLED
+    if course.status[v] != WORKING or course.iterations[v] >= rules.max_iter:
+        course.active[0, v] = 0.0
+    return accept
+
+
+@nb.njit(**KERNEL)
+def _accept(course, accepted, H, g):
+    """Keep the trial in the lanes where `accepted` (1) is 1."""
+    mask = load(accepted, 0)
+    for i in range(g.shape[0]):
+        store(course.theta, i, choose(mask, load(course.trial, i), load(course.theta, i)))
+        store(course.g, i, choose(mask, load(g, i), load(course.g, i)))
+    for i in range(H.shape[0]):
+        store(course.H, i, choose(mask, load(H, i), load(course.H, i)))
+
+
+@nb.njit(**KERNEL)
+def advance(course, rules, k, H, g, chi2):
+    """Take the k-th evaluation (at `course.trial`) and make the next trial; H and g are overwritten. Returns whether
+    there is one."""
+    n = g.shape[0]
+    store(chi2, 0, load(chi2, 0) + load(course.constant, 0))
+    if k == 0:
+        store(course.start, 0, load(chi2, 0))
+        for v in range(LANES):
+            if course.active[0, v] and not np.isfinite(chi2[0, v]):
+                course.status[v], course.active[0, v] = DIVERGED, 0.0
+    if k < rules.alternations:
+        _alternate(course, rules, k, H, g)
+        return course.active.any()
+    accepted = np.zeros((1, LANES))
+    for v in range(LANES):
+        if _judge(course, rules, v, k, chi2[0, v]):
+            accepted[0, v], course.chi2[0, v] = 1.0, chi2[0, v]
+    _accept(course, accepted, H, g)
+    if not course.active.any():
+        return False
+    damped_step(course.H, course.g, course.damping, course.delta, course.decrease, H, g)
+    for v in range(LANES):
+        least = max(rules.tol * course.chi2[0, v] / course.dof[v], course.floor[v])
+        course.small[v] = course.decrease[0, v] <= least
+        accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
+    retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
+    for i in range(n):
+        store(course.trial, i, choose(load(accepted, 0), load(course.trial, i), load(course.theta, i)))
+    return True
+
+
+@nb.njit(**KERNEL)
+def _linear_atoms(origin, trial, atoms, unknown, ur, ui):
+    """Atoms at `trial` from values and derivatives `atoms` at `origin`."""
+    J = ur.shape[1]
+    for a in range(unknown.shape[0]):
+        for j in range(J):
+            at = a * J + j
+            re, im = load(atoms[0], at), load(atoms[1], at)
+            for p in range(unknown.shape[1]):
+                i = nb.int64(unknown[a, p])
+                if i >= 0:
+                    moved, d = load(trial, i) - load(origin, i), (a * unknown.shape[1] + p) * J + j
+                    re, im = re + load(atoms[2], d) * moved, im + load(atoms[3], d) * moved
+            store(ur, at, re)
+            store(ui, at, im)
+
+
+@nb.njit(**KERNEL)
+def fit_linear(course, rules, t, data, atoms, unknown):
+    """A whole fit where atoms are linear in the unknowns: `atoms` are their values and derivatives at the start."""
+    H, g, chi2 = np.empty_like(course.H), np.empty_like(course.g), np.empty((1, LANES))
+    ur, ui, origin = np.empty_like(atoms[0]), np.empty_like(atoms[1]), course.theta.copy()
+    k, more = np.int64(0), True  # a literal 0 would compile everything below twice
+    while more:
+        _linear_atoms(origin, course.trial, atoms, unknown, ur, ui)
+        normal(t, data, ur, ui, atoms[2], atoms[3], H, g, chi2, k < rules.alternations, 0, 1)
+        more = advance(course, rules, k, H, g, chi2)
+        k += 1

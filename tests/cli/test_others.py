@@ -1,0 +1,120 @@
+"""The smaller commands, and what every command has in common."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMMANDS = ("run", "explain", "config", "info", "plot", "simulate", "nodes")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(rimetree, command):
+    result = rimetree(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"rimetree {command}" in result.out
+    assert command in rimetree("--help").out
+
+
+def test_exit_codes_are_documented(rimetree):
+    for words in (("--help",), ("run", "--help")):
+        assert "did not converge" in " ".join(rimetree(*words).out.split())
+
+
+def test_no_command_shows_the_help(rimetree):
+    result = rimetree()
+    assert result.code == 1
+    assert "simulate" in result.out
+
+
+def test_a_misspelt_command(rimetree):
+    result = rimetree("rnu")
+    assert result.code == 1
+    assert "rnu" in result.err
+
+
+def test_version_and_module(rimetree):
+    assert rimetree("--version").out.startswith("rimetree")
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-m", "rimetree", "--version"], cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_loads_nothing_heavy():
+    root = Path(__file__).parents[2]
+    code = (
+        "import sys\nfrom rimetree.cli import main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('jax', 'numba', 'casacore', 'h5py', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_nodes(rimetree):
+    listing = rimetree("nodes").out
+    assert "Parm " in listing
+    assert "The matrix product a b c ..., in order." in listing
+    one = rimetree("nodes", "PhaseDelay").out
+    for text in ("lmn (dims (3,))", "uvw (m, dims (3,))", "sign (-1 or 1, default -1)", "station"):
+        assert text in one
+    wrong = rimetree("nodes", "PhaseDelai")
+    assert wrong.code == 1
+    assert "did you mean 'PhaseDelay'" in wrong.err
+
+
+def test_simulate_takes_units(rimetree, tmp_path: Path):
+    from rimetree.io.ms import MeasurementSet
+
+    path = tmp_path / "new.ms"
+    words = ["--antennas", 5, "--times", 4, "--interval", "2min", "--chans", 3, "--freq", "150MHz", "--width", "200kHz"]
+    result = rimetree("simulate", path, *words, "--scans", 2, "--feed", "circular", "--noise", 1, "--seed", 3)
+    assert (result.code, result.out) == (0, f"{path}\n")
+    with MeasurementSet(path) as ms:
+        group = ms.groups[0]
+        assert (len(ms.antennas), group.time.size, group.corrs) == (5, 4, ("RR", "RL", "LR", "LL"))
+        np.testing.assert_allclose(group.freq, [150e6, 150.2e6, 150.4e6])
+        np.testing.assert_allclose(group.interval, 120)
+    again = rimetree("simulate", path)
+    assert again.code == 1
+    assert "exists already" in again.err
+    assert rimetree("simulate", path, "--overwrite", "--times", 1, "--chans", 1).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--freq", "1.4 metres"], "--freq: expected a frequency"),
+        (["--interval", "1MHz"], "--interval: expected a time"),
+        (["--antennas", "1"], "antennas=1"),
+        (["--feed", "linaer"], "did you mean 'linear'"),
+        (["--scans", "50"], "scans"),
+        (["--times", "many"], "--times"),
+    ],
+)
+def test_impossible_simulations(rimetree, tmp_path: Path, words, message):
+    result = rimetree("simulate", tmp_path / "x.ms", *words)
+    assert result.code == 1
+    assert message in result.err
+    assert not (tmp_path / "x.ms").exists()
+
+
+def test_info_and_plot(rimetree, ms, script, tmp_path: Path):
+    path = tmp_path / "s.h5"
+    rimetree("run", script, "--ms", ms, "--solutions", path)
+    result = rimetree("info", path)
+    assert result.code == 0
+    assert "Parm g: 4 complex x 6 time x 1 frequency intervals: 24 converged" in result.out
+    drawn = rimetree("plot", path, "-o", tmp_path / "plots")
+    assert drawn.code == 0, drawn.err
+    files = [Path(line) for line in drawn.out.splitlines()]
+    assert files
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    for command in ("info", "plot"):
+        wrong = rimetree(command, script)
+        assert wrong.code == 1
+        assert str(script) in wrong.err

@@ -1,0 +1,105 @@
+"""Both ways to run a fit give the same; fits that go wrong say so and leave their neighbours alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numba as nb
+import numpy as np
+import pytest
+
+from rimetree.solve.forms import form
+from rimetree.solve.lm import Outcome, Settings, solve
+from rimetree.solve.problem import AtomValues, Equations, Problem
+from rimetree.solve.retract import Retraction
+from rimetree.solve.status import Status
+
+STATIONS = 6
+P, Q = np.triu_indices(STATIONS, 1)
+INTERVALS = 19  # two vectors and a part of a third
+
+
+def gains(noise: float = 0.05, seed: int = 0) -> tuple[Problem, np.ndarray]:
+    """V_pq = g_p conj(g_q) + noise on two joint cells per interval; the problem and the true gains."""
+    rng = np.random.default_rng(seed)
+    truth = (1 + 0.2 * rng.normal(size=(STATIONS, INTERVALS))) * np.exp(6j * rng.random((STATIONS, INTERVALS)))
+    data = (truth[P] * truth[Q].conj())[:, None, None] * np.ones((1, 1, 2, 1))
+    data = data + noise / np.sqrt(2) * (rng.normal(size=data.shape) + 1j * rng.normal(size=data.shape))
+    shape = form(
+        np.array([0]), np.array([1.0]), np.array([[0, 1]]), np.array([False, True]), np.stack([P, Q], 1),
+        np.array([[0, 0, 2], [1, 0, 2]]),
+    )  # fmt: skip
+    w = np.sqrt(2) / noise
+    R = np.full((len(P), 1, 1, 2, INTERVALS), w)
+    y = -w * data
+    equations = Equations(
+        shape, (R, np.zeros_like(R)), (y.real.copy(), y.imag.copy()), np.zeros((len(P), INTERVALS)),
+        np.full((len(P), INTERVALS), 4),
+    )  # fmt: skip
+
+    def atoms(theta: np.ndarray) -> AtomValues:
+        u = np.repeat(theta.reshape(STATIONS, 2, 1, -1), 2, 2)
+        one, zero = np.ones_like(u[:, 0]), np.zeros_like(u[:, 0])
+        return u[:, 0].copy(), u[:, 1].copy(), np.stack([one, zero], 1), np.stack([zero, one], 1)
+
+    n = 2 * STATIONS
+    return Problem(
+        (equations,), np.arange(n, dtype=np.int32).reshape(STATIONS, 2), np.repeat(np.arange(STATIONS), 2).astype(np.int32),
+        Retraction(np.arange(0, n, 2), np.empty((0, 4), int)), atoms, True, n, INTERVALS,
+    ), truth  # fmt: skip
+
+
+def fit(problem: Problem, start: complex = 1, **options: object) -> tuple[np.ndarray, Outcome]:
+    theta = np.zeros((problem.count, INTERVALS))
+    theta[0::2], theta[1::2] = complex(start).real, complex(start).imag
+    (part,) = problem.components()
+    outcome = solve(part, theta, Settings(**options))  # type: ignore[arg-type]
+    return theta, outcome
+
+
+def test_linear_and_step_by_step_fits_are_equal_whatever_the_threads() -> None:
+    problem, truth = gains()
+    results = []
+    before = nb.get_num_threads()
+    try:
+        for linear, threads in ((True, 1), (True, min(2, before)), (False, 1), (False, min(2, before))):
+            nb.set_num_threads(threads)
+            results.append(fit(replace(problem, linear=linear)))
+    finally:
+        nb.set_num_threads(before)
+    theta, outcome = results[0]
+    assert (outcome.status == Status.CONVERGED).all()
+    for other, result in results[1:]:
+        np.testing.assert_allclose(other, theta, rtol=1e-8, atol=1e-10)
+        np.testing.assert_array_equal(result.iterations, outcome.iterations)
+        np.testing.assert_allclose(result.variance, outcome.variance, rtol=1e-6)
+    g = theta[0::2] + 1j * theta[1::2]
+    phase = (truth * g.conj()).sum(0)
+    np.testing.assert_allclose(g * phase / abs(phase), truth, atol=0.1)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_an_interval_that_is_not_finite_is_diverged_and_alone(linear: bool) -> None:
+    problem, _ = gains()
+    problem.equations[0].y[0][3, 0, 1, 9] = np.nan
+    theta, outcome = fit(replace(problem, linear=linear))
+    assert outcome.status[9] == Status.DIVERGED
+    assert (np.delete(outcome.status, 9) == Status.CONVERGED).all()
+    assert (theta[0::2, 9] == 1).all() and np.isnan(outcome.variance[:, 9]).all()
+
+
+def test_block_steps_that_run_away_are_given_up() -> None:
+    problem, truth = gains()
+    mixed = replace(problem, blocks=np.arange(2 * STATIONS)[::-1].astype(np.int32) % 2, linear=True)  # not stations
+    theta = np.stack([truth.real, truth.imag], 1).reshape(2 * STATIONS, INTERVALS) * 1.05
+    (part,) = mixed.components()
+    outcome = solve(part, theta, Settings())
+    assert (outcome.status == Status.CONVERGED).all()
+    assert (outcome.chi2 <= outcome.chi2_start).all()
+
+
+def test_the_iteration_limit_is_reported() -> None:
+    problem, _ = gains()
+    outcome = fit(replace(problem, linear=True, multiplicative=False), max_iter=2)[1]
+    assert (outcome.iterations <= 2).all()
+    assert (outcome.status == Status.ITERATION_LIMIT).any()

@@ -1,0 +1,1 @@
+"""Canned trees: functions that build a forest, and the terms they are made of."""
