@@ -1,7 +1,7 @@
 """Least squares: sums over the data, normal equations, the Levenberg-Marquardt loop, statuses and reports.
 
-Compiled kernels are kept in a cache of their own for each version of the sources: numba notices a change only in the file that
-defines a kernel, not in those that it calls into.
+Compiled kernels are kept in a cache of their own for each version of the files that define kernels: numba notices a change only in
+the file that defines a kernel, not in those that it calls into.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ from pathlib import Path
 
 
 def _cache_kernels() -> None:
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    files = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    sources = b"".join(text for text in files if b"@nb.njit" in text or b"@intrinsic" in text)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "rimetree" / "kernels" / hashlib.sha1(sources, usedforsecurity=False).hexdigest()[:16]
     try:
