@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,11 @@ from rimetree import Meq
 
 NOISE = 0.1
 FLAGGED = 0.02
+FIRST, WIDTH = 1.3e9, 250e3
+"""First channel and channel width, Hz."""
+
+Sky = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Coherencies (row, channel, 2, 2) from uvw (row, 3) in m and frequencies (channel,) in Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,38 +90,61 @@ def gains_set(folder: Path, antennas: int, slots: int, channels: int) -> Path:
     path = folder / f"g{antennas}x{slots}x{channels}.ms"
     if path.exists():
         return path
-    rt.simulate(path, antennas, (5.0e9, slots, 8.0), (1.3e9, channels, 250e3), scans=3, noise=NOISE)
     rng = np.random.default_rng(1)
     phases = rng.uniform(-np.pi, np.pi, (antennas, 1, 2)) + rng.normal(0, 0.05, (antennas, slots, 2)).cumsum(1)
     gains = (1 + 0.15 * rng.normal(size=(antennas, 1, 2))) * np.exp(1j * phases)
-    with ct.table(str(path), readonly=False, ack=False) as main:
-        stored = main.getcoldesc("DATA")
-        main.addcols(ct.makecoldesc("MODEL_DATA", stored), main.getdminfo("DATA") | {"NAME": "TiledModel"})
-        p, q, time_of = (main.getcol(name) for name in ("ANTENNA1", "ANTENNA2", "TIME"))
-        uvw, slot = main.getcol("UVW"), np.unique(time_of, return_inverse=True)[1]
-        frequency = 1.3e9 + 250e3 * np.arange(channels)
-        for t in range(slots):
-            rows = np.flatnonzero(slot == t)
-            model = _sky(uvw[rows], frequency)
-            data = gains[p[rows], t][:, None, :, None] * model * gains[q[rows], t][:, None, None, :].conj()
-            noise = rng.normal(0, NOISE / np.sqrt(2), (2, *data.shape))
-            flags = np.repeat(rng.random((len(rows), channels)) < FLAGGED, 4, -1).reshape(len(rows), channels, 4)
-            data = (data + noise[0] + 1j * noise[1]).reshape(flags.shape) + 500 * flags
-            first = rows[0], len(rows)
-            main.putcol("MODEL_DATA", model.reshape(flags.shape).astype(np.complex64), *first)
-            main.putcol("DATA", data.astype(np.complex64), *first)
-            main.putcol("FLAG", flags, *first)
+    rt.simulate(path, antennas, (5.0e9, slots, 8.0), (FIRST, channels, WIDTH), scans=3, noise=NOISE)
+    jones = gains[:, :, None, :, None] * np.eye(2)
+    fill(path, {"MODEL_DATA": sky}, lambda t: jones[None, :, t])
     np.save(path.with_suffix(".truth.npy"), gains)
     return path
 
 
-def _sky(uvw: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+def fill(path: Path, models: Mapping[str, Sky], jones: Callable[[int], np.ndarray]) -> None:
+    """Write DATA = sum over directions of J X J^H + noise and FLAG into an empty set, and each X into a column of its
+    own.
+
+    `models`: column -> coherencies of that direction; `jones(t)`: (direction, antenna, channel or 1, 2, 2) of slot t.
+    """
+    rng = np.random.default_rng(3)
+    with ct.table(str(path), readonly=False, ack=False) as main:
+        for name in models:
+            stored = main.getcoldesc("DATA")
+            main.addcols(ct.makecoldesc(name, stored), main.getdminfo("DATA") | {"NAME": f"Tiled{name}"})
+        p, q, time_of = (main.getcol(name) for name in ("ANTENNA1", "ANTENNA2", "TIME"))
+        uvw, slot = main.getcol("UVW"), np.unique(time_of, return_inverse=True)[1]
+        channels = main.getcell("DATA", 0).shape[0]
+        frequency = FIRST + WIDTH * np.arange(channels)
+        for t in range(slot.max() + 1):
+            rows = np.flatnonzero(slot == t)
+            first, shape = (rows[0], len(rows)), (len(rows), channels, 4)
+            data = np.zeros((len(rows), channels, 2, 2), complex)
+            for (name, model_of), J in zip(models.items(), jones(t), strict=True):
+                model = model_of(uvw[rows], frequency)
+                data += J[p[rows]] @ model @ J[q[rows]].conj().swapaxes(-1, -2)
+                main.putcol(name, model.reshape(shape).astype(np.complex64), *first)
+            noise = rng.normal(0, NOISE / np.sqrt(2), (2, *shape))
+            flags = np.repeat(rng.random((len(rows), channels)) < FLAGGED, 4, -1).reshape(shape)
+            data = data.reshape(shape) + noise[0] + 1j * noise[1] + 500 * flags
+            main.putcol("DATA", data.astype(np.complex64), *first)
+            main.putcol("FLAG", flags, *first)
+
+
+def sky(uvw: np.ndarray, frequency: np.ndarray) -> np.ndarray:
     """Coherencies (row, channel, 2, 2) of five sources, XX = I + Q."""
     rng = np.random.default_rng(2)
     l, m = rng.normal(0, 0.004, (2, 5))
     l[0] = m[0] = 0
     I = np.array([10.0, 1.5, 1.0, 0.7, 0.3])
     Q, U, V = I * rng.uniform(-0.05, 0.05, (3, 5)) * [[1], [1], [0.1]]
+    return coherencies(uvw, frequency, l, m, (I, Q, U, V))
+
+
+def coherencies(
+    uvw: np.ndarray, frequency: np.ndarray, l: np.ndarray, m: np.ndarray, stokes: Sequence[np.ndarray]
+) -> np.ndarray:
+    """(row, channel, 2, 2) of point sources at (l, m), XX = I + Q, with fringes exp(-2 pi i (ul + vm + w(n-1)) nu/c)."""
+    I, Q, U, V = stokes
     brightness = np.array([[I + Q, U + 1j * V], [U - 1j * V, I - Q]])
     delay = (uvw[:, 0, None] * l + uvw[:, 1, None] * m + uvw[:, 2, None] * (np.sqrt(1 - l**2 - m**2) - 1)) / 299792458.0
     fringe = np.exp(-2j * np.pi * delay[:, None] * frequency[:, None])
