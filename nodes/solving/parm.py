@@ -10,6 +10,7 @@ import numpy as np
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 from rimetree.nodes.data.constant import numeric
+from rimetree.nodes.solving import known
 from rimetree.quantity import hertz, seconds
 
 
@@ -20,15 +21,22 @@ class Parm(NodeClass):
     `value` is what it starts from: a number, or [time][freq] coefficients ([[1, 2]] is 1 + 2 f). A real one stays real.
     `solint=(time, freq)` says over how much each solution holds: a number of slots or channels, "30s", "4MHz", "scan",
     or None or "all" for everything. One value alone is for time. (MeqTrees: Parm with polc funklets; solint: tiling.)
+
+    `bounds=(lower, upper)` are kept at every step; those of a complex Parm hold for its amplitude. A value that ends
+    at a bound has an error of 0. `prior=(mean, sigma)` is one more datum in every solution interval, sigma that of the real
+    and of the imaginary part, as in the errors of a solution. With coefficients, both are lists like `value`.
     """
 
     role = "parm"
     value = option(help="starting value: number, or [time][freq] coefficients", per_member=True, required=True)
+    bounds = option(None, type=object, help="(lower, upper), None: none; of the amplitude if complex", per_member=True)
+    prior = option(None, type=object, help="(mean, standard deviation), from before the data", per_member=True)
     solint = option((None, None), help='solution interval (time, freq): (10, None), ("30s", "4MHz") or "scan"')
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        result = {**options, "solint": solution_interval(options["solint"])}
+        known_ = {"bounds": known.bounds(options["bounds"]), "prior": known.prior(options["prior"])}
+        result = {**options, **known_, "solint": solution_interval(options["solint"])}
         if options["value"] is not None:
             value = numeric("value", options["value"])
             if isinstance(value, np.ndarray) and value.ndim != 2:

@@ -22,6 +22,7 @@ from ..solve.sources import Sources
 from ..solve.status import Status
 from ..solve.sums import accumulate, direct, empty_gram, factor
 from .cascade import Cascade, planes_of
+from .known import bounded, constraints
 from .solvable import SolverNode
 from .state import State
 from .tables import EquationTable, Visibilities, equations
@@ -127,6 +128,8 @@ class ClassFit:
             if any(t is None or self.families[t[0]].cls.role != "parm" or t[3] for t in tokens):
                 continue
             if any(self.unknowns.parts[t[0]] != 2 or self.unknowns.shapes[t[0]][1:] != (1, 1) for t in tokens if t):
+                continue
+            if any(bounded(self.families[t[0]]) for t in tokens if t):  # a product of matrices does not keep amplitudes
                 continue
             found.append(
                 np.stack([self.unknowns.index(t[0], self.low.paths[t[2]].index, 0, 0) for t in tokens if t], 1)
@@ -248,7 +251,8 @@ class ClassFit:
 
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
-            self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear,
+            self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, constraints=constraints(
+                self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
         )  # fmt: skip
 
     def _theta(self, offset: int, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..plan.program import Template, open_template
 from ..plan.subset import subset
 from .baselines import Baselines
 from .cascade import UVW, correlations
+from .known import faults
 from .solvable import SolverNode, solver_nodes
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def layout(forest: Forest, baselines: Baselines) -> Layout:
     for number, family in sub.families.items():
         if family.cls.role == "data":
             found.baseline[number] = _baselines(found, number, baselines, issues)
+        elif family.cls.role == "parm":
+            issues += [_issue(found, number, member, text) for member, text in faults(family).items()]
     if issues:
         raise ForestError(issues)
     found.solvers = solver_nodes(forest, sub)

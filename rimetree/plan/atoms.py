@@ -46,7 +46,7 @@ class Unknowns:
             total += int(np.prod(shape)) * parts[number]
         return cls(offsets, dict(shapes), parts, total)
 
-    def index(self, family: int, member: Any, coefficient: int, part: int) -> Any:
+    def index(self, family: int, member: Any, coefficient: Any, part: int) -> Any:
         """Number of an unknown (or of many: `member` may be an array)."""
         _, ct, cf = self.shapes[family]
         return self.offsets[family] + (member * (ct * cf) + coefficient) * self.parts[family] + part

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .bounds import Constraints, Prior, clip, hold, release
 from .forms import Tables
 from .linear import finish
 from .normal import normal, pack
@@ -89,6 +90,8 @@ class _Fit:
         self.constant = problem.constant()
         self.status = np.full(S, Status.ITERATION_LIMIT, np.uint8)
         self.seen = problem.seen()
+        self.constraints = problem.constraints or Constraints.none(S)
+        self.prior = self._prior()
         seen = self.seen.sum(0)
         self.status[self.data < seen] = Status.TOO_FEW_DATA
         self.status[self.data == 0] = Status.NO_DATA
@@ -102,7 +105,23 @@ class _Fit:
         bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
         gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
         alternations = ALTERNATIONS if problem.multiplicative else 0
-        self.rules = Rules(order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol))
+        limits = self.constraints.bounds
+        self.rules = Rules(
+            order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol), limits
+        )
+        inside = np.ascontiguousarray(theta[problem.unknowns])
+        clip(limits, inside)
+        theta[problem.unknowns] = inside
+
+    def _prior(self) -> Prior:
+        """The priors of unknowns that data see; each is one more datum."""
+        mean, precision = self.constraints.prior
+        if not len(mean):
+            return self.constraints.prior
+        precision = np.where(self.seen & (self.data > 0), precision, 0.0)
+        self.data = self.data + (precision > 0).sum(0)
+        self.floor = self.floor + 1e-15 * (precision * mean**2).sum(0)
+        return Prior(mean, precision)
 
     def run_blocks(self) -> None:
         """Every block to its end."""
@@ -189,6 +208,7 @@ class _Block:
             status,
             np.zeros(LANES, np.int32),
             np.zeros(LANES, np.bool_),
+            Prior(*(self._padded(a) for a in fit.prior)),
         )
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
@@ -227,7 +247,10 @@ class _Block:
             return
         variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
+        held = np.zeros((len(fit.rules.bounds.unknown), LANES), np.bool_)
+        hold(fit.rules.bounds, course.theta, course.H, course.g, held)
         finish(course.H, fit.directions, variance, rank, condition, null)
+        release(fit.rules.bounds, course.theta, held, variance, null)
         into = np.arange(self.s0, self.where.stop)[worked]
         for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
             whole[..., into] = own[..., : self.count][..., worked]

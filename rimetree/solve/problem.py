@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .bounds import Constraints
 from .forms import Form, Tables, tables
 from .normal import mark
 from .retract import Retraction
@@ -65,6 +66,7 @@ class Problem:
     linear: bool = False
     """Whether all atoms are linear in the unknowns (gains and polynomials are, their exponentials and inverses are
     not)."""
+    constraints: Constraints | None = None
 
     def components(self) -> list[Problem]:
         """The independent parts: unknowns that no equation connects are solved separately."""
@@ -114,6 +116,7 @@ class Problem:
             atom_unknown=place[self.atom_unknown],
             blocks=blocks.astype(np.int32),
             retract=self.retract.local(unknowns, self.count),
+            constraints=self.constraints and self.constraints.local(unknowns, self.count),
             count=len(unknowns),
             unknowns=unknowns,
         )

@@ -14,6 +14,7 @@ import numba as nb
 import numpy as np
 
 from ..status import Status
+from .bounds import Bounds, Prior, add_prior, bounded_step, clip
 from .linear import block_steps, damped_step
 from .normal import normal
 from .retract import retract
@@ -54,6 +55,7 @@ class Course(NamedTuple):
     iterations: np.ndarray
     small: np.ndarray
     """(LANES,) bool: the step to the trial is too small to matter."""
+    prior: Prior
 
 
 class Rules(NamedTuple):
@@ -68,6 +70,7 @@ class Rules(NamedTuple):
     alternations: int
     max_iter: int
     tol: float
+    bounds: Bounds
 
 
 @nb.njit(**KERNEL)
@@ -79,6 +82,7 @@ def _alternate(course, rules, k, H, g):
     for i in range(n):
         moved = load(course.trial, i) + load(course.delta, i) * factor
         store(course.trial, i, choose(load(course.active, 0), moved, load(course.theta, i)))
+    clip(rules.bounds, course.trial)
 
 
 @nb.njit(**KERNEL)
@@ -126,6 +130,7 @@ def advance(course, rules, k, H, g, chi2):
     there is one."""
     n = g.shape[0]
     store(chi2, 0, load(chi2, 0) + load(course.constant, 0))
+    add_prior(course.prior, course.trial, H, g, chi2)
     if k == 0:
         store(course.start, 0, load(chi2, 0))
         for v in range(LANES):
@@ -141,12 +146,18 @@ def advance(course, rules, k, H, g, chi2):
     _accept(course, accepted, H, g)
     if not course.active.any():
         return False
-    damped_step(course.H, course.g, course.damping, course.delta, course.decrease, H, g)
+    if rules.bounds.unknown.shape[0]:
+        bounded_step(
+            rules.bounds, course.theta, course.H, course.g, course.damping, course.delta, course.decrease, H, g
+        )
+    else:
+        damped_step(course.H, course.g, course.damping, course.delta, course.decrease, H, g)
     for v in range(LANES):
         least = max(rules.tol * course.chi2[0, v] / course.dof[v], course.floor[v])
         course.small[v] = course.decrease[0, v] <= least
         accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
     retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
+    clip(rules.bounds, course.trial)
     for i in range(n):
         store(course.trial, i, choose(load(accepted, 0), load(course.trial, i), load(course.theta, i)))
     return True
