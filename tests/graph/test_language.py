@@ -21,7 +21,7 @@ def tree(forest: Forest, name: str) -> object:
 
 def _tree(forest: Forest, family: int, member: int) -> object:
     node = forest.families[family]
-    own = tuple(np.asarray(values[member]).tolist() for values in node.members.values())
+    own = tuple(np.asarray(v[member]).tolist() for v in node.members.values() if v[member] is not None)
     kids = [_tree(forest, kid.family, int(i)) for kid in node.kids for i in np.atleast_1d(kid.index[member])]
     return (node.cls.__name__, *own, *(sorted(kids, key=repr) if node.cls.commutative else kids))
 
