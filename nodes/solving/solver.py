@@ -23,7 +23,7 @@ class Solver(NodeClass):
     solvable = option(type=(str, tuple), required=True, help="a tag or a Parm's name, or a list of these")
     max_iter = option(60, type=int, help="iterations after which a problem counts as not converged")
     tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
-    lm = option(1e-3, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
+    lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ class Baselines:
         self.count = len(baselines)
         self._numbers = {pair: i for i, pair in enumerate(baselines)}
         self._names = {str(number): name for number, name in antennas.items()}
+        self.key = tuple(self._numbers), tuple(self._names.items())
+        """Equal for equal baselines."""
 
     @classmethod
     def of(cls, ms: MeasurementSet) -> Baselines:

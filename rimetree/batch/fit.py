@@ -20,7 +20,7 @@ from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
 from ..solve.sources import Sources
 from ..solve.status import Status
-from ..solve.sums import accumulate, direct, empty_gram, factor
+from ..solve.sums import accumulate, direct, empty_gram, factors
 from .cascade import Cascade, planes_of
 from .known import bounded, constraints
 from .solvable import SolverNode
@@ -86,6 +86,9 @@ class ClassFit:
         self.unknowns = Unknowns.of(shapes, {n: np.iscomplexobj(state.parms[n].coefs) for n in parms})
         self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns)
         self.tables = [equations(self.low, n, self.atoms, visibilities, real) for n in solver.condeqs]
+        self.forms = [
+            [form.members(rows) for form in table.forms] for table, rows in zip(self.tables, self.condeqs, strict=True)
+        ]
         sources = {s for table in self.tables for s in table.sources if s[0] not in visibilities.baseline}
         targets = {family for family, _ in sources} | set(self.atoms.boundary)
         self.cascade = Cascade(families, targets, templates, state, visibilities.data)
@@ -94,6 +97,7 @@ class ClassFit:
         self.blocks = self._blocks()
         self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
         self.varies: tuple[bool, bool] | None = None
+        self.structure: dict[Any, Any] = {}
 
     def _fitted(self, solver: SolverNode) -> np.ndarray:
         """(unknowns,) True for those that this Solver fits: members of a family may be left out."""
@@ -252,7 +256,7 @@ class ClassFit:
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
             self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, constraints=constraints(
-                self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
+                self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count), structure=self.structure,
         )  # fmt: skip
 
     def _theta(self, offset: int, count: int) -> np.ndarray:
@@ -356,14 +360,11 @@ class _SpanSums:
         shape = self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint
         result = []
         for place, table in enumerate(self.fit.tables):
+            lanes = self.direct[place] if self.single else factors(*self.grams[place], *shape)
             for e, made in enumerate(table.forms):
-                if self.single:
-                    rr, ri, yr, yi, constant, count = self.direct[place][e]
-                else:
-                    gram, counts = self.grams[place]
-                    rr, ri, yr, yi, constant, count = factor(gram[e], counts[e], *shape)
+                rr, ri, yr, yi, constant, count = lanes[e]
                 whole = Equations(made, (rr, ri), (yr, yi), constant, count * (1 if table.real[e] else 2))
-                result.append(whole.members(self.fit.condeqs[place]))
+                result.append(whole.members(self.fit.condeqs[place], self.fit.forms[place][e]))
         return result
 
     def _regrid(self, parts: list[list[np.ndarray]]) -> tuple[np.ndarray, ...]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
-from ..plan.shapes import shapes
 from ..solve.lm import Settings
 from ..solve.report import Report, SolverSummary
 from ..solve.status import Status
@@ -40,11 +39,10 @@ class GroupRun:
         self.state = State(found.families, found.solvable, group)
         starting.fill(self.state, group)
         self.visibilities = Visibilities(found.visibilities(), correlations(group.corrs), found.baseline)
-        given = found.templates(group.corrs)
         complex_ = {n for n, p in self.state.parms.items() if np.iscomplexobj(p.coefs)} | set(
             self.visibilities.baseline
         )
-        self.templates, self.real = shapes(found.families, given, frozenset(complex_))
+        self.templates, self.real = found.shapes(group.corrs, frozenset(complex_))
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         self._leave_out_unseen()
         self.sinks = Sinks(found.sinks, found.families, self.templates, self.visibilities, self.state)

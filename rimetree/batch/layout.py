@@ -10,7 +10,9 @@ import numpy as np
 
 from ..errors import ConfigError, ForestError, Issue
 from ..graph.node import Family
+from ..plan.lower import Source
 from ..plan.program import Template, open_template
+from ..plan.shapes import shapes
 from ..plan.subset import subset
 from .baselines import Baselines
 from .cascade import UVW, correlations
@@ -19,6 +21,9 @@ from .solvable import SolverNode, solver_nodes
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
+
+
+Shapes = tuple[dict[int, Template], dict[Source, bool]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +47,7 @@ class Layout:
     solvers: list[SolverNode] = field(default_factory=list)
     sinks: list[SinkNode] = field(default_factory=list)
     baseline: dict[int, np.ndarray] = field(default_factory=dict)
+    _shapes: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def solvable(self) -> dict[int, np.ndarray]:
@@ -83,13 +89,28 @@ class Layout:
                 result[number] = open_template((3,)) if uvw else ((2, 2), tuple(None if c >= 0 else 0 for c in there))
         return result
 
+    def shapes(self, corrs: Sequence[str], complex_families: frozenset[int]) -> Shapes:
+        """Templates of all families, and which of their elements are real (see `plan.shapes`)."""
+        key = tuple(corrs), complex_families
+        if key not in self._shapes:
+            self._shapes[key] = shapes(self.families, self.templates(corrs), complex_families)
+        found: Shapes = self._shapes[key]
+        return found
+
 
 def layout(forest: Forest, baselines: Baselines) -> Layout:
-    """Read a forest.
+    """Read a forest; what was found for the same baselines before is used again.
 
     Raises ForestError naming every data node or Sink whose baseline is not there, SolveError where a Solver has
     nothing to fit or a Parm no equation, ConfigError where there are data nodes but no baselines at all.
     """
+    if baselines.key not in forest.layouts:
+        forest.layouts[baselines.key] = _layout(forest, baselines)
+    found: Layout = forest.layouts[baselines.key]
+    return found
+
+
+def _layout(forest: Forest, baselines: Baselines) -> Layout:
     families = forest.families
     wanted = {n: np.arange(f.size) for n, f in enumerate(families) if f.cls.role in ("solver", "sink")}
     if not wanted:

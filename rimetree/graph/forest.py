@@ -65,6 +65,8 @@ class Forest:
         self._places = Places(self._names, self._offsets)
         self.names = self._places
         self._roots = roots
+        self.layouts: dict[Any, Any] = {}
+        """What runs on data have found out about this forest, for the next run."""
 
     def __len__(self) -> int:
         return int(self._offsets[-1])

@@ -17,6 +17,9 @@ from .depends import Depends, depends
 WIDE = 1 << 22
 """Numbers in one element beyond which a summed family is evaluated term by term instead of all at once."""
 
+LITTLE = 1 << 21
+"""Numbers up to which a program of sums and products is not worth compiling."""
+
 Inputs = dict[str, Any]
 Template = tuple[tuple[int, ...], tuple[Number | None, ...]]
 """Tensor dims, and per element its compile-time number, or None where an array comes at run time."""
@@ -58,8 +61,10 @@ class Program:
             for number, family in families.items()
             for place, kid in enumerate(family.kids)
         }
-        self._lazy = self._find_lazy(depends(families), cells or {})
-        self._run: Callable[[Inputs], Any] = jax.jit(self._trace)
+        known = depends(families)
+        self._lazy = self._find_lazy(known, cells or {})
+        self._plain = self._is_plain(known, cells or {})
+        self._run: Callable[[Inputs], Any] = self._trace if self._plain else jax.jit(self._trace)
 
     def __call__(
         self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None
@@ -74,7 +79,8 @@ class Program:
         values = {n: tuple(a.reshape(a.shape[:1] + (1,) * rank) for a in v) for n, v in self._constants.items()}
         values.update({number: tuple(arrays) for number, arrays in (given or {}).items()})
         index = {
-            number: tuple(jnp.asarray(kid.index) for kid in family.kids) for number, family in self.families.items()
+            number: tuple(np.asarray(kid.index) if self._plain else jnp.asarray(kid.index) for kid in family.kids)
+            for number, family in self.families.items()
         }
         members = {
             number: {
@@ -86,6 +92,16 @@ class Program:
             if family.cls.role == "compute" and family.members
         }
         return {"coordinates": dict(coordinates), "values": values, "index": index, "members": members}
+
+    def _is_plain(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> bool:
+        """Whether numpy is done before XLA has compiled: little work, and nothing but + - *."""
+        work = 0
+        for number, family in self.families.items():
+            if number not in self.templates and family.cls.role == "compute" and not issubclass(family.cls, Ring):
+                return False
+            axes = cells if known[number].parms or known[number].data else known[number].axes
+            work += family.size * int(np.prod([cells.get(axis, 1) for axis in axes], initial=1))
+        return work <= LITTLE and bool(cells)
 
     def _find_lazy(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> frozenset[int]:
         """Families never held whole: wide, and used only as the terms of a sum (or by another such family)."""
@@ -200,9 +216,8 @@ class _Trace:
     def _reduce(self, family: Family, kid: Kid, index: Any, terms: int) -> Tensor:
         """Sum or product along the reduction axis: at once where the terms are held anyway, else one after another."""
         if kid.family not in self.program._lazy:
-            reduce = jnp.sum if family.cls.reduction == "add" else jnp.prod
             tensor = _gather(self.values[kid.family], index)
-            return tensor.map(lambda e: _reduced(e, reduce, family.cls.reduction, terms))
+            return tensor.map(lambda e: _reduced(e, family.cls.reduction, terms))
         first = self.at(kid.family, index[:, 0])
         combine = (lambda a, b: a + b) if family.cls.reduction == "add" else (lambda a, b: a * b)
 
@@ -295,13 +310,13 @@ def _gather(tensor: Tensor, rows: Any) -> Tensor:
     return tensor.map(pick)
 
 
-def _reduced(element: Any, reduce: Callable[..., Any], how: str, terms: int) -> Any:
+def _reduced(element: Any, how: str, terms: int) -> Any:
     if not isinstance(element, Plane):
         return element * terms if how == "add" else element**terms
     array = element.array
     if array.shape[1] == 1:
         return Plane(array[:, 0] * terms if how == "add" else array[:, 0] ** terms)
-    return Plane(reduce(array, axis=1))
+    return Plane(array.sum(axis=1) if how == "add" else array.prod(axis=1))
 
 
 def _terms(family: Family, kid: Kid) -> int:

@@ -26,8 +26,11 @@ from .threads import take
 GROUP = LANES // 2
 """Complex numbers per vector."""
 
-LARGE = 1e100
-"""Beyond the square of any finite float32."""
+SUMS = 5
+"""Vectors per run of channels: see `_sum`."""
+
+LARGE = 1e300
+"""Beyond any sum of weighted squares of finite float32 numbers."""
 
 
 class Rows(NamedTuple):
@@ -132,17 +135,16 @@ def _swapped(typingctx: Any, x: Any) -> Any:
 
 @nb.njit(**INLINE)
 def _sum(model, data, weights, flags, first, stop, out, at):
-    """Vectors `at`... of `out`: sum w |x|^2, w x d, w x swapped d, w |d|^2 (each by part), data used, data not
-    finite. Complex numbers first:stop of a row."""
-    xx, xd, xs, dd, used, bad = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    """Vectors `at`... of `out`: sum w |x|^2, w x d, w x swapped d, w |d|^2 (each by part), data used. Complex numbers
+    first:stop of a row."""
+    xx, xd, xs, dd, used = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for c in range(first, stop, GROUP):
         w = _usable(weights + 4 * c, flags + c)
         x, d = choose(w, _complexes(model + 8 * c), splat(0.0)), choose(w, _complexes(data + 8 * c), splat(0.0))
         y = w * x
         xx, xd, xs, dd = xx + y * x, xd + y * d, xs + y * _swapped(d), dd + w * d * d
         used += choose(w, splat(0.5), splat(0.0))
-        bad += choose(LARGE - (x * x + d * d), splat(0.0), splat(1.0))  # x - x would be optimised away
-    for i, value in enumerate((xx, xd, xs, dd, used, bad)):
+    for i, value in enumerate((xx, xd, xs, dd, used)):
         store(out, at + i, value)
 
 
@@ -163,15 +165,19 @@ def _add(t, member, r, f, columns, ncorr, out, address, count):
         corr, a, b = columns.corr[e], columns.coef[e, 0], columns.coef[e, 1]
         gram = float64s(address[e] + 32 * nf * (member * count.shape[2] + t))
         cross = (
-            complex(_of(out, 6 * r + 1, corr, ncorr, 1.0), _of(out, 6 * r + 2, corr, ncorr, -1.0)) * a.conjugate() * b
+            complex(_of(out, SUMS * r + 1, corr, ncorr, 1.0), _of(out, SUMS * r + 2, corr, ncorr, -1.0))
+            * a.conjugate()
+            * b
         )
-        poke(gram, f, peek(gram, f) + _of(out, 6 * r, corr, ncorr, 1.0) * (a * a.conjugate()).real)
+        poke(gram, f, peek(gram, f) + _of(out, SUMS * r, corr, ncorr, 1.0) * (a * a.conjugate()).real)
         poke(gram, nf + f, peek(gram, nf + f) + cross.real)
         poke(gram, 2 * nf + f, peek(gram, 2 * nf + f) + cross.imag)
         poke(
-            gram, 3 * nf + f, peek(gram, 3 * nf + f) + _of(out, 6 * r + 3, corr, ncorr, 1.0) * (b * b.conjugate()).real
+            gram,
+            3 * nf + f,
+            peek(gram, 3 * nf + f) + _of(out, SUMS * r + 3, corr, ncorr, 1.0) * (b * b.conjugate()).real,
         )
-        count[e, member, t, f] += np.int64(_of(out, 6 * r + 4, corr, ncorr, 1.0) + 0.5)
+        count[e, member, t, f] += np.int64(_of(out, SUMS * r + 4, corr, ncorr, 1.0) + 0.5)
 
 
 @nb.njit(**KERNEL)
@@ -180,7 +186,7 @@ def add_rows(columns, address, count, p, job, step, counter):
     at a time, taking turns at `counter` with other threads. Returns the number of data dropped because they are not
     finite."""
     members, dropped = count.shape[1], 0
-    out = np.empty((6 * job.runs.shape[0], LANES))
+    out = np.empty((SUMS * job.runs.shape[0], LANES))
     m0 = take(counter) * step
     while m0 < members:
         for s in range(job.tcell.shape[0]):
@@ -202,9 +208,9 @@ def _row(columns, address, count, p, job, s, m, out):
     weights, flags = columns.weights.ctypes.data + 4 * row * size, job.flags.ctypes.data + row * size
     for r in range(runs):
         first, stop = np.int64(job.runs[r, 0]) * ncorr, np.int64(job.runs[r, 1]) * ncorr
-        _sum(model, data, weights, flags, first, stop, out, 6 * r)
+        _sum(model, data, weights, flags, first, stop, out, SUMS * r)
         for v in range(LANES):
-            if out[6 * r + 5, v] != 0.0:
+            if not (out[SUMS * r, v] < LARGE and out[SUMS * r + 3, v] < LARGE):  # a datum is NaN or infinite
                 return add_block(address, count, p, job, s, s + 1, t, m, m + 1)
     for r in range(runs):
         _add(t, m, r, np.int64(job.runs[r, 2]), columns, ncorr, out, address, count)

@@ -43,7 +43,7 @@ class Settings:
 
     max_iter: int = 60
     tol: float = 1e-6
-    damping: float = 1e-3
+    damping: float = 1e-5
     """Of the first step, relative to the diagonal of the normal matrix."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -30,13 +31,13 @@ class Equations:
     constant: np.ndarray
     data: np.ndarray
 
-    def members(self, rows: np.ndarray) -> Equations:
-        """Some members only."""
+    def members(self, rows: np.ndarray, form: Form | None = None) -> Equations:
+        """Some members only; `form`: theirs, where it is known."""
         if len(rows) == len(self.constant):
             return self
         pick = lambda a: np.ascontiguousarray(a[rows])  # noqa: E731
         return Equations(
-            self.form.members(rows),
+            form or self.form.members(rows),
             (pick(self.R[0]), pick(self.R[1])),
             (pick(self.y[0]), pick(self.y[1])),
             pick(self.constant),
@@ -67,10 +68,12 @@ class Problem:
     """Whether all atoms are linear in the unknowns (gains and polynomials are, their exponentials and inverses are
     not)."""
     constraints: Constraints | None = None
+    structure: dict[Any, Any] = field(default_factory=dict)
+    """What follows from forms and unknowns alone, kept by whoever solves the same equations on other data again."""
 
     def components(self) -> list[Problem]:
         """The independent parts: unknowns that no equation connects are solved separately."""
-        label = self._labels()
+        label = self._kept("labels", self._labels)
         parts = []
         for c in range(label.max(initial=-1) + 1):
             unknowns = np.flatnonzero(label == c)
@@ -95,13 +98,24 @@ class Problem:
         order = {old: new for new, old in enumerate(dict.fromkeys(label[touched].tolist()))}
         return np.array([order.get(v, -1) for v in label.tolist()])
 
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self.structure:
+            self.structure[key] = make()
+        return self.structure[key]
+
     def unknowns_of(self, form: Form) -> np.ndarray:
         """(members, unknowns) that each equation sees, both parts of complex ones."""
+        found: np.ndarray = self._kept(("unknowns", form), lambda: self._unknowns_of(form))
+        return found
+
+    def _unknowns_of(self, form: Form) -> np.ndarray:
         first = self.atom_unknown[form.factor_atom[:, form.units[:, 0]], form.units[:, 1]]
         second = np.where(form.units[:, 2] == 2, first + 1, first)
-        return np.concatenate([first, second], 1)
+        return np.ascontiguousarray(np.concatenate([first, second], 1), np.int32)
 
     def _component(self, unknowns: np.ndarray) -> Problem:
+        if len(unknowns) == self.count:
+            return replace(self, unknowns=unknowns)
         place = np.full(self.count + 1, -1, np.int32)
         place[unknowns] = np.arange(len(unknowns))
         equations = []
@@ -119,12 +133,17 @@ class Problem:
             constraints=self.constraints and self.constraints.local(unknowns, self.count),
             count=len(unknowns),
             unknowns=unknowns,
+            structure={},
         )
 
     def tables(self) -> Tables:
         """All equations as the kernels take them."""
         extents = np.array([[*eq.R[0].shape[:4]] for eq in self.equations])
-        return tables([eq.form for eq in self.equations], extents, self.atom_unknown, self.blocks)
+        forms = [eq.form for eq in self.equations]
+        made: Tables = self._kept(
+            ("tables", extents.tobytes()), lambda: tables(forms, extents, self.atom_unknown, self.blocks)
+        )
+        return made
 
     def constant(self) -> np.ndarray:
         """The part of chi2 that no parameter changes, per interval (S,)."""
@@ -134,7 +153,7 @@ class Problem:
         """(count, S) whether any data see each unknown."""
         result = np.zeros((self.count, self.intervals), np.bool_)
         for eq in self.equations:
-            mark(np.ascontiguousarray(self.unknowns_of(eq.form), np.int32), eq.data, result)
+            mark(self.unknowns_of(eq.form), eq.data, result)
         return result
 
     def data(self) -> np.ndarray:
@@ -143,9 +162,7 @@ class Problem:
 
     def power(self) -> np.ndarray:
         """Weighted data power per interval (S,): the scale of rounding errors in chi2."""
-        return np.asarray(
-            sum((eq.y[0] ** 2 + eq.y[1] ** 2).sum((0, 1, 2)) + eq.constant.sum(0) for eq in self.equations)
-        )
+        return np.asarray(sum(_power(eq.y[0]) + _power(eq.y[1]) + eq.constant.sum(0) for eq in self.equations))
 
 
 def _power(array: np.ndarray) -> np.ndarray:

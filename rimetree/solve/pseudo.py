@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .gram import load, scratch
+from .gram import BLOCK, load, scratch
 from .memory import OPTIONS
 from .threads import take
 
@@ -136,9 +136,10 @@ def _factor_member(gram, out, m, njt, nsf, njf):
 
 @nb.njit(**OPTIONS)
 def fill_factor(gram, out, njt, nsf, njf, counter):
-    """Cholesky factors of Gram matrices (members, time cells, T + 1, T + 1, frequency cells) into `out`. One turn per
-    member."""
-    m = take(counter)
-    while m < gram.shape[0]:
-        _factor_member(gram, out, m, njt, nsf, njf)
-        m = take(counter)
+    """Cholesky factors of Gram matrices (members, time cells, T + 1, T + 1, frequency cells) into `out`. One turn for
+    every BLOCK members."""
+    first = take(counter) * BLOCK
+    while first < gram.shape[0]:
+        for m in range(first, min(first + BLOCK, gram.shape[0])):
+            _factor_member(gram, out, m, njt, nsf, njf)
+        first = take(counter) * BLOCK

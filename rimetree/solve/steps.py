@@ -139,7 +139,7 @@ def advance(course, rules, k, H, g, chi2):
     if k < rules.alternations:
         _alternate(course, rules, k, H, g)
         return course.active.any()
-    accepted = np.zeros((1, LANES))
+    accepted, done = np.zeros((1, LANES)), np.empty((1, LANES))
     for v in range(LANES):
         if _judge(course, rules, v, k, chi2[0, v]):
             accepted[0, v], course.chi2[0, v] = 1.0, chi2[0, v]
@@ -156,11 +156,16 @@ def advance(course, rules, k, H, g, chi2):
         least = max(rules.tol * course.chi2[0, v] / course.dof[v], course.floor[v])
         course.small[v] = course.decrease[0, v] <= least
         accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
+        done[0, v] = 0.0
+        if accepted[0, v] and course.small[v] and course.damping[0, v] <= TRUSTED_DAMPING:
+            # The last step is taken and not evaluated: what it changes is within the tolerance.
+            course.status[v], course.active[0, v], done[0, v] = CONVERGED, 0.0, 1.0
     retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
     clip(rules.bounds, course.trial)
     for i in range(n):
         store(course.trial, i, choose(load(accepted, 0), load(course.trial, i), load(course.theta, i)))
-    return True
+        store(course.theta, i, choose(load(done, 0), load(course.trial, i), load(course.theta, i)))
+    return course.active.any()
 
 
 @nb.njit(**KERNEL)

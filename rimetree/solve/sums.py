@@ -122,22 +122,28 @@ def direct(
     return out
 
 
-def factor(gram: np.ndarray, count: np.ndarray, nst: int, njt: int, nsf: int, njf: int) -> Lanes:
-    """Pseudo-visibilities of one element from its Gram matrices: for any phi,
+def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: int) -> list[Lanes]:
+    """Pseudo-visibilities of each element from its Gram matrices: for any phi,
 
     sum w |sum_a phi_a C_a + c|^2 = sum_k |sum_a R[k, a] phi_a + y[k]|^2 + constant, with T rows k and R upper
     triangular.
 
-    `gram`: `Gram[e]`; `count` (members, time cells, frequency cells). Positive semi-definite Cholesky: a plane that is
-    a combination of others, or an empty cell, gives a zero row.
+    `count` (elements, members, time cells, frequency cells). Positive semi-definite Cholesky: a plane that is a
+    combination of others, or an empty cell, gives a zero row.
     """
-    members, tcells, size, _, fcells = gram.shape
+    _, members, tcells, fcells = count.shape
     if (tcells, fcells) != (nst * njt, nsf * njf):
         raise ValueError(f"expected {nst} x {njt} time and {nsf} x {njf} frequency cells, got {tcells} and {fcells}")
-    out = _empty(members, size - 1, size - 1, (nst * nsf, njt * njf))
-    in_turns(fill_factor, gram, out, njt, nsf, njf)
-    out[5][:] = count.reshape(members, nst, njt, nsf, njf).sum((2, 4)).reshape(members, -1)
-    return out
+    result: list[Lanes] = [()] * len(gram)  # type: ignore[list-item]
+    used = count.reshape(-1, members, nst, njt, nsf, njf).sum((3, 5)).reshape(-1, members, nst * nsf)
+    for size in {g.shape[2] for g in gram}:  # elements of one size together: a call costs more than a few members
+        same = [e for e, g in enumerate(gram) if g.shape[2] == size]
+        out = _empty(len(same) * members, size - 1, size - 1, (nst * nsf, njt * njf))
+        in_turns(fill_factor, np.concatenate([gram[e] for e in same]), out, njt, nsf, njf)
+        for i, e in enumerate(same):
+            rr, ri, yr, yi, constant, _ = (a[i * members : (i + 1) * members] for a in out)
+            result[e] = rr, ri, yr, yi, constant, used[e]
+    return result
 
 
 def _empty(members: int, rows: int, ntheta: int, lanes: tuple[int, int]) -> Lanes:

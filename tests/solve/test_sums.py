@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rimetree.solve.sources import Sources
-from rimetree.solve.sums import accumulate, direct, empty_gram, factor
+from rimetree.solve.sums import accumulate, direct, empty_gram, factors
 
 OPTIONS = {
     "bad_values": st.booleans(),
@@ -60,7 +60,7 @@ def test_chi_squared_is_that_of_the_data(make_case: Any, seed: int, options: dic
     assert lost == samples[2].sum()
     nt, nf = case.grid()
     for e, planes in enumerate(case.planes):
-        result = factor(gram[e], count[e], nt, 1, nf, 1)
+        result = factors([gram[e]], count[[e]], nt, 1, nf, 1)[0]
         assert all(np.isfinite(a).all() for a in result)
         assert (result[4] >= 0).all()
         assert not np.tril(result[0].transpose(0, 3, 4, 1, 2), -1).any()
@@ -138,7 +138,7 @@ def test_dependent_planes_give_zero_rows(tables: Any) -> None:
     rows = np.empty((0, 3), np.int32)
     fcell = np.arange(8) // 4
     accumulate(gram, count, table, memory.sources, rows, elements, np.arange(3), fcell, None, None)
-    Rr, Ri, yr, yi, constant, used = result = factor(gram[0], count[0], 3, 1, 2, 1)
+    Rr, Ri, yr, yi, constant, used = result = factors([gram[0]], count[[0]], 3, 1, 2, 1)[0]
     assert not Rr[:, 1].any() and not Ri[:, 1].any() and not yr[:, 1].any() and not yi[:, 1].any()
     assert (used == 4).all()
     phi = np.array([0.3 - 1j, 2 + 0.5j])
@@ -161,7 +161,7 @@ def test_joint_cells_lie_before_intervals(tables: Any) -> None:
     gram, count = empty_gram(elements, 1, 4, 6)
     accumulate(gram, count, table, memory.sources, rows, elements, tcell, fcell, None, None)
     single = direct(table, memory.sources, rows, elements, 0, tcell, fcell, None, None, St, Jt, Sf, Jf)
-    for result in (factor(gram[0], count[0], St, Jt, Sf, Jf), single):
+    for result in (factors([gram[0]], count[[0]], St, Jt, Sf, Jf)[0], single):
         for t, f in np.ndindex(4, 6):
             j, s = (t % Jt) * Jf + f % Jf, (t // Jt) * Sf + f // Jf
             assert result[0][0, 0, 0, j, s] == pytest.approx(value[0, t, f].real)
@@ -182,7 +182,7 @@ def test_cells_without_data_are_empty(make_case: Any) -> None:
     assert lost == 0
     for e in range(len(case.planes)):
         nt, nf = case.grid()
-        assert not any(a.any() for a in factor(gram[e], count[e], nt, 1, nf, 1))
+        assert not any(a.any() for a in factors([gram[e]], count[[e]], nt, 1, nf, 1)[0])
 
 
 def test_weights_of_one_are_two_real_data(tables: Any) -> None:
@@ -199,7 +199,7 @@ def test_weights_of_one_are_two_real_data(tables: Any) -> None:
     rows, cell = np.arange(400, dtype=np.int32)[None], np.zeros(400, int)
     flags = np.zeros(shape, np.uint8)
     accumulate(gram, count, table, memory.sources, rows, elements, cell, np.zeros(50, int), flags, weights)
-    result = factor(gram[0], count[0], 1, 1, 1, 1)
+    result = factors([gram[0]], count[[0]], 1, 1, 1, 1)[0]
     data = 2 * result[5][0, 0]
     assert data == 40000
     assert chi2(result, 0, 0, 0, np.zeros(1)) + result[4][0, 0] == pytest.approx(data, abs=4 * np.sqrt(2 * data))
@@ -219,7 +219,7 @@ def test_wide_bands(tables: Any) -> None:
     flags, weights = np.zeros(a.shape, np.uint8), np.ones((3, nchan, 2), np.float32)
     rows, tcell = np.arange(3, dtype=np.int32)[None], np.zeros(3, int)
     accumulate(gram, count, table, memory.sources, rows, elements, tcell, fcell, flags, weights)
-    result = factor(gram[0], count[0], 1, 1, 4, 1)
+    result = factors([gram[0]], count[[0]], 1, 1, 4, 1)[0]
     for f in range(4):
         part = a[:, fcell == f].astype(complex)
         value = 2 * (abs((1 + 2j) * part[..., 0] - part[..., 1]) ** 2).sum()
