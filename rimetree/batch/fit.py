@@ -360,12 +360,16 @@ class _SpanSums:
         shape = self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint
         result = []
         for place, table in enumerate(self.fit.tables):
-            lanes = self.direct[place] if self.single else factors(*self.grams[place], *shape)
+            lanes: Sequence[Any] = self.direct[place] if self.single else self._factors(place, shape)
             for e, made in enumerate(table.forms):
                 rr, ri, yr, yi, constant, count = lanes[e]
                 whole = Equations(made, (rr, ri), (yr, yi), constant, count * (1 if table.real[e] else 2))
                 result.append(whole.members(self.fit.condeqs[place], self.fit.forms[place][e]))
         return result
+
+    def _factors(self, place: int, shape: tuple[int, int, int, int]) -> Sequence[Any]:
+        gram, count = self.grams[place]
+        return factors(gram, count, *shape)
 
     def _regrid(self, parts: list[list[np.ndarray]]) -> tuple[np.ndarray, ...]:
         """(n, nslot or 1, nchan or 1) planes as (n, St, Jt, Sf, Jf), kept collapsed."""
