@@ -229,8 +229,8 @@ def test_terms_have_usual_intervals():
 def test_only_the_last_step_of_a_term_decides(observe):
     seen = observe()
     hasty = {"jones": "G", "max_iter": 1}
-    report = run(seen, [{"jones": "K"}, hasty, {"jones": "B"}, {"joint": ["K", "G", "B"]}], apply=None)
-    assert not report.steps[1][1].converged
+    report = run(seen, [hasty, {"jones": "K"}, {"jones": "B"}, {"joint": ["K", "G", "B"]}], apply=None)
+    assert not report.steps[0][1].converged
     assert report.converged
     assert not run(seen, [hasty], apply=None).converged
 
