@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.node import Family
 from ..plan.lower import Lowering, Source
-from ..plan.program import NodeFailure, Template
+from ..plan.template import NodeFailure, Template
 from ..solve.contract import contract
 from ..solve.sources import PlaneTable
 from ..solve.status import Status

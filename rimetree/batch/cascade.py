@@ -11,7 +11,8 @@ import numpy as np
 from ..graph.node import Family
 from ..plan.depends import Depends, depends
 from ..plan.lower import Source
-from ..plan.program import Program, Template
+from ..plan.program import Program
+from ..plan.template import Template
 from ..ring import Plane, Tensor
 from .state import State
 

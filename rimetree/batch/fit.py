@@ -14,7 +14,7 @@ from ..parms.intervals import AxisGrid
 from ..plan.atoms import Atoms, Unknowns
 from ..plan.depends import depends
 from ..plan.lower import Lowering, Poly, Source, terms_of
-from ..plan.program import Template
+from ..plan.template import Template
 from ..solve.lm import Outcome, Settings, solve
 from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction

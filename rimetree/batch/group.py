@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
+from ..graph.node import Observation
+from ..plan.lookup import observed
 from ..solve.lm import Settings
 from ..solve.report import Report, SolverSummary
 from ..solve.status import Status
@@ -32,11 +34,18 @@ class GroupRun:
     """Compiled solvers and sinks of a forest on one group of data."""
 
     def __init__(
-        self, found: Layout, group: Any, starting: Starting, report: Report, clock: Callable[[str], Any]
+        self,
+        found: Layout,
+        group: Any,
+        observation: Observation | None,
+        starting: Starting,
+        report: Report,
+        clock: Callable[[str], Any],
     ) -> None:
         self.found, self.group, self.report, self.clock = found, group, report, clock
         self.name = f"{group.field_name}/spw{group.spw_id}" if group.field_name else f"spw{group.spw_id}"
-        self.state = State(found.families, found.solvable, group)
+        self.families = observed(found.families, observation) if observation else found.families
+        self.state = State(self.families, found.solvable, group)
         starting.fill(self.state, group)
         self.visibilities = Visibilities(found.visibilities(), correlations(group.corrs), found.baseline)
         complex_ = {n for n, p in self.state.parms.items() if np.iscomplexobj(p.coefs)} | set(
@@ -45,7 +54,7 @@ class GroupRun:
         self.templates, self.real = found.shapes(group.corrs, frozenset(complex_))
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         self._leave_out_unseen()
-        self.sinks = Sinks(found.sinks, found.families, self.templates, self.visibilities, self.state)
+        self.sinks = Sinks(found.sinks, self.families, self.templates, self.visibilities, self.state)
         self.history: dict[str, list[Fitted]] = {}
 
     def _leave_out_unseen(self) -> None:
@@ -91,7 +100,7 @@ class GroupRun:
         for n in solver.parms:
             keys.setdefault(self.state.parms[n].grid_key, []).append(n)
         return [
-            ClassFit(self.found.families, solver, parms, self.templates, self.real, self.visibilities, self.state)
+            ClassFit(self.families, solver, parms, self.templates, self.real, self.visibilities, self.state)
             for parms in keys.values()
         ]
 

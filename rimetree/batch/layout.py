@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import ConfigError, ForestError, Issue
 from ..graph.node import Family
+from ..plan.lookup import lookup_template
 from ..plan.lower import Source
-from ..plan.program import Template, open_template
 from ..plan.shapes import shapes
 from ..plan.subset import subset
+from ..plan.template import Template, open_template
 from .baselines import Baselines
 from .cascade import UVW, correlations
 from .known import faults
@@ -78,12 +79,14 @@ class Layout:
         return {n: b for n, b in self.baseline.items() if self.families[n].options["column"] != UVW}
 
     def templates(self, corrs: Sequence[str]) -> dict[int, Template]:
-        """Shapes of the Parm and data families; absent correlations are 0."""
+        """Shapes of the Parm, lookup and data families; absent correlations are 0."""
         result: dict[int, Template] = {}
         there = correlations(corrs)
         for number, family in self.families.items():
             if family.cls.role == "parm":
                 result[number] = open_template(())
+            elif family.cls.role == "lookup":
+                result[number] = lookup_template(family)
             elif family.cls.role == "data":
                 uvw = family.options["column"] == UVW
                 result[number] = open_template((3,)) if uvw else ((2, 2), tuple(None if c >= 0 else 0 for c in there))

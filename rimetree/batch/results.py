@@ -89,7 +89,7 @@ def _parms(run: GroupRun) -> list[ParmTable]:
 
 def _jones(run: GroupRun) -> list[JonesTable]:
     """2x2 families with one antenna as qualifier that depend on solved parameters, evaluated on their own axes."""
-    families, state = run.found.families, run.state
+    families, state = run.families, run.state
     known = depends(families, {n: p.axes for n, p in state.parms.items()})
     tables = []
     for number, family in families.items():
@@ -106,7 +106,7 @@ def _jones(run: GroupRun) -> list[JonesTable]:
 
 def _jones_table(run: GroupRun, number: int, label: str, antennas: list[str], solved: list[int]) -> JonesTable:
     state, group = run.state, run.group
-    cascade = Cascade(run.found.families, [number], run.templates, state, run.visibilities.data)
+    cascade = Cascade(run.families, [number], run.templates, state, run.visibilities.data)
     tile = type("Slots", (), {"start": 0, "stop": group.time.size, "group": group})
     tensor = cascade.tensors(tile)[number]
     planes = [np.asarray(e.array) if isinstance(e, Plane) else np.full((1, 1, 1), e) for e in tensor.elements]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError
+from ..graph.node import Observation
 from ..grid import Cells
 from ..plan.evaluate import explained
-from ..plan.program import NodeFailure
+from ..plan.template import NodeFailure
 from ..solve.report import Report
 from .baselines import Baselines
 from .grid import BareGroup
@@ -89,7 +90,9 @@ class _Run:
         groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
         self._check()
         with self._clock("compile"):
-            runs = [GroupRun(self.found, group, self.starting, self.report, self._clock) for group in groups]
+            runs = [
+                GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups
+            ]
             plans = [self._plan(group_run) for group_run in runs]
         self.report.plan = f"{len(runs)} group{'s' if len(runs) > 1 else ''}; {plans[0]}"
         for name in sorted(self.found.writes):
@@ -115,6 +118,14 @@ class _Run:
             from ..io.solutions import check_writable
 
             check_writable(self.path, self.overwrite)
+
+    def _observation(self, group: Any) -> Observation | None:
+        """What leaves may ask of the data."""
+        if self.bare:
+            return None
+        antennas = {key: antenna for antenna in self.data.antenna_table for key in (antenna.name, antenna.id)}
+        positions = {key: antenna.position for key, antenna in antennas.items()}
+        return Observation(positions, {key: antenna.mount for key, antenna in antennas.items()}, group.phase_dir)
 
     def _plan(self, group_run: GroupRun) -> TilePlan:
         group = group_run.group

@@ -15,15 +15,16 @@ from .node import NodeClass, Role
 from .scope import Alias
 
 ROLES: tuple[Role, ...] = (
-    "compute", "constant", "coordinate", "parm", "data", "equation", "solver", "sink", "sequence",
+    "compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence",
 )  # fmt: skip
 
-VALUES: frozenset[Role] = frozenset({"compute", "constant", "coordinate", "parm", "data"})
+VALUES: frozenset[Role] = frozenset({"compute", "constant", "coordinate", "lookup", "parm", "data"})
 
 CHILDREN: dict[Role, frozenset[Role]] = {
     "compute": VALUES | {"equation"},
     "constant": VALUES,
     "coordinate": VALUES,
+    "lookup": VALUES,
     "parm": VALUES,
     "data": VALUES,
     "equation": VALUES,

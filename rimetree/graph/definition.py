@@ -187,12 +187,21 @@ class Maker:
 
     def __call__(self, *args: Any, **options: Any) -> Definition:
         """A definition with these children and options."""
+        if not isinstance(self.cls, str) and self.cls.defaults:
+            options |= _left_out(self.cls, len(args), options, _getframe(1))
         if options:
             names = tuple(options)
             return Definition(
                 self.cls, args + tuple(options.values()), _keywords.setdefault(names, names), _getframe(1)
             )
         return Definition(self.cls, args, (), _getframe(1))
+
+
+def _left_out(cls: type[NodeClass], given: int, options: dict[str, Any], frame: FrameType) -> dict[str, Any]:
+    """The default children that are neither among the first `given` nor among the keywords."""
+    absent = [name for name in list(cls.children)[given:] if name in cls.defaults and name not in options]
+    values = {name: cls.defaults[name] for name in absent}
+    return {n: Definition(v, (), (), frame) if isinstance(v, str) else v for n, v in values.items()}
 
 
 _SPECIAL = frozenset({Ref, Maker, list, tuple, np.ndarray})

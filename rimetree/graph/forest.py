@@ -99,7 +99,7 @@ class Forest:
         if name is not None:
             return name
         node = self.families[family]
-        if node.cls.role in ("constant", "parm", "data"):
+        if node.cls.role in ("constant", "lookup", "parm", "data"):
             own = [str(v) for v in (node.members[key][member] for key in node.members) if v is not None]
             return own[-1] if node.cls.role == "parm" else f"{node.cls.__name__}({', '.join(own)})"
         kids = list(self._kids(node, member))

@@ -19,20 +19,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from ..ring import Tensor
 
-Role = Literal["compute", "constant", "coordinate", "parm", "data", "equation", "solver", "sink", "sequence"]
+Role = Literal["compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence"]
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One declared child. `many` takes all remaining positional children (at least `least`)."""
+    """One declared child. `many` takes all remaining positional children (at least `least`).
+
+    `default`, a number or the name of a class of leaves, stands for a child that is left out.
+    """
 
     help: str = ""
     unit: str = ""
     dims: tuple[int, ...] | None = None
     many: bool = False
     least: int = 1
+    default: float | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,16 @@ class Option:
 
 
 def child(
-    help: str = "", *, unit: str = "", dims: tuple[int, ...] | None = None, many: bool = False, least: int = 1
+    help: str = "",
+    *,
+    unit: str = "",
+    dims: tuple[int, ...] | None = None,
+    many: bool = False,
+    least: int = 1,
+    default: float | str | None = None,
 ) -> Any:
     """Declare a child, in the order in which it is given in a call."""
-    return Child(help, unit, dims, many, least)
+    return Child(help, unit, dims, many, least, default)
 
 
 def option(
@@ -81,12 +93,15 @@ class NodeClass:
 
     children: ClassVar[Mapping[str, Child]] = {}
     options: ClassVar[Mapping[str, Option]] = {}
+    defaults: ClassVar[Mapping[str, float | str]] = {}
+    """What stands for the children that may be left out."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         declared = {k: v for base in reversed(cls.__mro__) for k, v in vars(base).items()}
         cls.children = {k: v for k, v in declared.items() if isinstance(v, Child)}
         cls.options = {k: v for k, v in declared.items() if isinstance(v, Option)}
+        cls.defaults = {k: v.default for k, v in cls.children.items() if v.default is not None}
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +153,46 @@ class Function(NodeClass):
     @staticmethod
     def compute(*args: Any, **options: Any) -> Tensor:
         """The value, from coordinate arrays and the children's tensors of planes."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What leaves may ask of the data: ITRF positions (3,) in m and mounts by antenna, phase centre (2,) in rad, J2000.
+
+    Antennas go by name and by number.
+    """
+
+    positions: Mapping[str | int, np.ndarray]
+    mounts: Mapping[str | int, str]
+    centre: np.ndarray
+
+
+class Lookup(NodeClass):
+    """A leaf whose real value is looked up outside the tree by plain numpy: in the observation, an ephemeris, a file.
+
+    It varies along `axes` only, and is looked up once per tile, or once per run where "time" is not among them.
+    """
+
+    role = "lookup"
+    axes: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def dims(options: Mapping[str, Any]) -> tuple[int, ...]:
+        """The dims of the value."""
+        return ()
+
+    @classmethod
+    def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of one member, completed from the observation where the user left them out."""
+        return options
+
+    @staticmethod
+    def look_up(*args: np.ndarray, **options: Any) -> Any:
+        """The value of one member, dims + the extents of `axes`, from the centres along `axes`, each (extent,).
+
+        Raises ValueError with one plain sentence where it cannot be known.
+        """
         raise NotImplementedError
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from ..graph.node import Family
 from ..parms.funklet import powers
 from ..ring import Plane, Tensor
-from .program import NodeFailure, Template, _gather, apply, fill
+from .program import _gather, apply, fill
+from .template import NodeFailure, Template
 
 Fixed = Mapping[str, Any]
 """What is held fixed: "values" (family -> arrays (n, St, Jt, Sf, Jf)) and "coordinates" (axis -> array in SI units)."""

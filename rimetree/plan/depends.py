@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..graph.node import Family, Function
+from ..graph.node import Family, Function, Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ def depends(
         own = Depends()
         if role == "coordinate":
             own = Depends(frozenset({family.cls.axis}))  # type: ignore[attr-defined]
+        elif issubclass(family.cls, Lookup):
+            own = Depends(frozenset(family.cls.axes))
         elif role == "parm":
             own = Depends(axes_of.get(number, frozenset()), frozenset({number}))
         elif role == "data":

@@ -14,8 +14,9 @@ from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
 from .oracle import interpret
-from .program import NodeFailure, Program, Template, open_template
+from .program import Program
 from .subset import Subset, subset
+from .template import NodeFailure, Template, open_template
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -65,7 +66,7 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
 
 def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -> ForestError:
     """A failure of a family as an error that names its first node and the script line."""
-    member = int(sub.members[failure.family][0]) if sub else 0
+    member = int(sub.members[failure.family][failure.member]) if sub else failure.member
     node = f"{forest.name_of(failure.family, member)} ({forest.families[failure.family].cls.__name__})"
     return ForestError([Issue(node, forest.where(failure.family, member), str(failure))])
 

@@ -14,9 +14,10 @@ from ..parms.funklet import coefficients
 from ..parms.intervals import freq_intervals, time_intervals
 from .depends import Depends, depends
 from .explain_solver import explain_solvers
-from .program import NodeFailure, Template, open_template
+from .lookup import lookup_template
 from .shapes import shapes
 from .subset import Subset, subset
+from .template import NodeFailure, Template, open_template
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -93,6 +94,8 @@ def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template
         if family.cls.role == "parm":
             given[number] = open_template(())
             complex_ |= {number} if np.iscomplexobj(coefficients(family)) else set()
+        elif family.cls.role == "lookup":
+            given[number] = lookup_template(family)
         elif family.cls.role == "data":
             vector = family.options["column"] == "UVW"
             given[number] = open_template((3,) if vector else (2, 2))

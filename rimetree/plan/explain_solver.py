@@ -11,8 +11,8 @@ from ..graph.node import Family, Function
 from ..parms.funklet import coefficients
 from .depends import Depends
 from .lower import Lowering, Term, terms_of
-from .program import Template
 from .subset import Subset
+from .template import Template
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest

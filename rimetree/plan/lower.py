@@ -16,7 +16,7 @@ import numpy as np
 
 from ..graph.node import Family, Kid, Ring
 from ..ring import NUMBERS, Number, Tensor
-from .program import NodeFailure, Template
+from .template import NodeFailure, Template
 
 MAX_TERMS = 64
 """Terms per element beyond which an expansion stops and the family becomes a factor."""

@@ -11,7 +11,9 @@ from ..graph.node import Family
 from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
-from .program import NodeFailure, apply
+from .lookup import looked_up
+from .program import apply
+from .template import NodeFailure
 
 
 def interpret(families: Sequence[Family], family: int, member: int, cells: Cells) -> Tensor:
@@ -47,6 +49,10 @@ def _value(family: Family, node: tuple[int, int], children: list[list[Tensor]], 
         if axis not in cells.axes:
             raise NodeFailure(number, f"needs the axis {axis!r}, which the cells do not have")
         return Tensor.scalar(Plane(np.broadcast_to(cells.coordinates()[axis], shape)[None]))
+    if role == "lookup":
+        single = replace(family, members={key: [v[member]] for key, v in family.members.items()}, size=1)
+        elements = looked_up(number, single, cells.coordinates())
+        return Tensor(family.cls.dims(family.options), tuple(Plane(np.broadcast_to(e, (1, *shape))) for e in elements))  # type: ignore[attr-defined]
     if role == "parm":
         grid = cells.coordinates()
         value = polynomial(coefficients(family)[member : member + 1], grid["time"], grid["freq"])

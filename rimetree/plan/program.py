@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..graph.node import Elementwise, Family, Function, Kid, Ring
-from ..ring import NUMBERS, Number, Plane, Tensor
+from ..graph.node import Elementwise, Family, Function, Kid, Lookup, Ring
+from ..ring import NUMBERS, Plane, Tensor
 from .depends import Depends, depends
+from .lookup import looked_up, lookup_template
+from .template import NodeFailure, Template
 
 WIDE = 1 << 22
 """Numbers in one element beyond which a summed family is evaluated term by term instead of all at once."""
@@ -21,16 +23,6 @@ LITTLE = 1 << 21
 """Numbers up to which a program of sums and products is not worth compiling."""
 
 Inputs = dict[str, Any]
-Template = tuple[tuple[int, ...], tuple[Number | None, ...]]
-"""Tensor dims, and per element its compile-time number, or None where an array comes at run time."""
-
-
-class NodeFailure(Exception):
-    """A node's function refused its children: `family` says which, for the caller to name the node."""
-
-    def __init__(self, family: int, message: str) -> None:
-        super().__init__(message)
-        self.family = family
 
 
 class Program:
@@ -56,6 +48,8 @@ class Program:
         for number, family in families.items():
             if family.cls.role == "constant" and number not in self.templates:
                 self.templates[number], self._constants[number] = constant(family)
+        self._lookups = [n for n, f in families.items() if issubclass(f.cls, Lookup) and n not in self.templates]
+        self.templates.update({n: lookup_template(families[n]) for n in self._lookups})
         self._identity = {
             (number, place): _is_identity(kid.index, families[kid.family].size)
             for number, family in families.items()
@@ -77,6 +71,7 @@ class Program:
         """Everything that the traced function takes, as one pytree."""
         rank = len(coordinates)
         values = {n: tuple(a.reshape(a.shape[:1] + (1,) * rank) for a in v) for n, v in self._constants.items()}
+        values.update({number: looked_up(number, self.families[number], coordinates) for number in self._lookups})
         values.update({number: tuple(arrays) for number, arrays in (given or {}).items()})
         index = {
             number: tuple(np.asarray(kid.index) if self._plain else jnp.asarray(kid.index) for kid in family.kids)
@@ -287,11 +282,6 @@ def fill(template: Template, planes: Iterable[Plane]) -> Tensor:
     source = iter(planes)
     dims, numbers = template
     return Tensor(dims, tuple(next(source) if number is None else number for number in numbers))
-
-
-def open_template(dims: tuple[int, ...]) -> Template:
-    """A template all of whose elements come at run time."""
-    return dims, (None,) * int(np.prod(dims, dtype=int))
 
 
 def _planes(tensor: Tensor) -> list[Plane]:

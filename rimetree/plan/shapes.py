@@ -9,7 +9,8 @@ import numpy as np
 
 from ..graph.node import Family
 from .lower import Source
-from .program import Program, Template
+from .program import Program
+from .template import Template
 
 
 def shapes(

@@ -11,7 +11,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.plan.lower import Lowering, columns, terms_of
-from rimetree.plan.program import open_template
+from rimetree.plan.template import open_template
 from rimetree.plan.shapes import shapes
 
 STATIONS, DIRECTIONS = 3, 4
