@@ -11,8 +11,8 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.plan.lower import Lowering, columns, terms_of
-from rimetree.plan.template import open_template
 from rimetree.plan.shapes import shapes
+from rimetree.plan.template import open_template
 
 STATIONS, DIRECTIONS = 3, 4
 PAIRS = [(p, q) for p in range(STATIONS) for q in range(p + 1, STATIONS)]
