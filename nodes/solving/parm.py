@@ -25,6 +25,10 @@ class Parm(NodeClass):
     `bounds=(lower, upper)` are kept at every step; those of a complex Parm hold for its amplitude. A value that ends
     at a bound has an error of 0. `prior=(mean, sigma)` is one more datum in every solution interval, sigma that of the real
     and of the imaginary part, as in the errors of a solution. With coefficients, both are lists like `value`.
+
+    `smooth=(time, freq)` makes its solutions walk from one interval to the next, fitted jointly: "0.1/60s" is a random walk
+    of rms 0.1 per root of 60 s between centres of intervals (|change|^2 for a complex Parm; each coefficient of a polynomial); a number
+    is per root of 1 s or 1 Hz. It goes on across scans, never from one field or spectral window to another.
     """
 
     role = "parm"
@@ -32,11 +36,13 @@ class Parm(NodeClass):
     bounds = option(None, type=object, help="(lower, upper), None: none; of the amplitude if complex", per_member=True)
     prior = option(None, type=object, help="(mean, standard deviation), from before the data", per_member=True)
     solint = option((None, None), help='solution interval (time, freq): (10, None), ("30s", "4MHz") or "scan"')
+    smooth = option((None, None), help='rms change between intervals (time, freq): ("0.1/60s", "0.05/10MHz")')
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         known_ = {"bounds": known.bounds(options["bounds"]), "prior": known.prior(options["prior"])}
         result = {**options, **known_, "solint": solution_interval(options["solint"])}
+        result["smooth"] = random_walk(options["smooth"])
         if options["value"] is not None:
             value = numeric("value", options["value"])
             if isinstance(value, np.ndarray) and value.ndim != 2:
@@ -77,3 +83,28 @@ def _interval(axis: str, example: str, convert: Callable[[str], float], value: A
     raise ValueError(
         f'solint in {axis} must be a number of {words}, a text like "{example}"{scan}, or None, not {value!r}'
     )
+
+
+def random_walk(smooth: Any) -> tuple[float | None, float | None]:
+    """`(time, freq)`: rms change per root of 1 s and of 1 Hz, from numbers or texts such as "0.1/60s"; None where there is no tie."""
+    if not isinstance(smooth, (list, tuple)):
+        smooth = (smooth, None)
+    if len(smooth) != 2:
+        raise ValueError(f"smooth must be one value for time, or two for (time, freq), not {smooth!r}")
+    return _rms("time", "0.1/60s", seconds, smooth[0]), _rms("freq", "0.05/10MHz", hertz, smooth[1])
+
+
+def _rms(axis: str, example: str, convert: Callable[[str], float], value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        change, over = value, 1.0
+        if isinstance(value, str):
+            rms, _, step = value.partition("/")
+            change, over = float(rms), convert(step)
+        if not isinstance(change, bool) and 0 < change < float("inf") and 0 < over < float("inf"):
+            return float(change / over**0.5)
+    except (ValueError, TypeError):
+        pass
+    text = f'smooth in {axis} must be an rms change over a step such as "{example}" (or a number: over 1 {"s" if axis == "time" else "Hz"})'
+    raise ValueError(f"{text}, or None, not {value!r}")

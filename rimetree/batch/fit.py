@@ -18,6 +18,7 @@ from ..plan.template import Template
 from ..solve.lm import Outcome, Settings, solve
 from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
+from ..solve.smooth import solve_smooth
 from ..solve.sources import Sources
 from ..solve.status import Status
 from ..solve.sums import accumulate, direct, empty_gram, factors
@@ -26,6 +27,7 @@ from .known import bounded, constraints
 from .solvable import SolverNode
 from .state import State
 from .tables import EquationTable, Visibilities, equations
+from .walk import random_walk, refuse_bounds
 
 Tiles = Callable[[], Iterable[Any]]
 """Reads the span again, tile by tile."""
@@ -98,6 +100,7 @@ class ClassFit:
         self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
         self.varies: tuple[bool, bool] | None = None
         self.structure: dict[Any, Any] = {}
+        refuse_bounds(families, {n: state.parms[n] for n in parms})
 
     def _fitted(self, solver: SolverNode) -> np.ndarray:
         """(unknowns,) True for those that this Solver fits: members of a family may be left out."""
@@ -188,9 +191,15 @@ class ClassFit:
         boundary = sums.collect()
         problem = self._problem(sums.equations(), tgrid, fgrid, boundary, span)
         theta = self._theta(offset, tgrid.count)
+        walk = random_walk(
+            {n: self.state.parms[n] for n in self.parms}, self.unknowns, self.fitted, offset, tgrid.count
+        )
         components = []
         for part in problem.components():
-            outcome = solve(part, theta, settings)
+            tie = walk.part(part.unknowns) if walk else None
+            outcome = (
+                solve_smooth(part, theta, settings, tie) if tie and any(tie.axes) else solve(part, theta, settings)
+            )
             components.append((self._name(part), part, outcome))
         self._store(theta, offset, tgrid.count, components)
         return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, sums.dropped, {})

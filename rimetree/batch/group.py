@@ -169,4 +169,7 @@ def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted,
         return np.concatenate([getattr(outcome, field).reshape(item.intervals) for item, _, outcome in pieces])
 
     fields = ("status", "iterations", "chi2_start", "chi2", "dof", "rank", "condition")
-    return SolverSummary(solver, group, component, pieces[0][1].count, *(joined(field) for field in fields))
+    summary = SolverSummary(solver, group, component, pieces[0][1].count, *(joined(field) for field in fields))
+    if all(outcome.smoothness is not None for _, _, outcome in pieces):
+        summary.smoothness = joined("smoothness")
+    return summary

@@ -131,7 +131,7 @@ class _Run:
         group = group_run.group
         size = 64 if self.bare else group.bytes_per_slot(self.found.reads | self.found.writes)
         parms = group_run.state.parms
-        intervals = [parms[n].slot_interval for n in sorted(self.found.solvable)]
+        intervals = [parms[n].together for n in sorted(self.found.solvable)]
         plan = tile_plan(group.time.size, size, intervals, self.memory)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan

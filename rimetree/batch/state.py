@@ -28,6 +28,8 @@ class ParmState:
     freq_bounds: np.ndarray
     fitted: np.ndarray
     """(n,) whether some Solver fits it."""
+    smooth: tuple[float | None, float | None] = (None, None)
+    """rms change from one interval to the next per root of 1 s and of 1 Hz, where solutions are tied to their neighbours."""
 
     @property
     def solvable(self) -> bool:
@@ -39,6 +41,11 @@ class ParmState:
         """Grid axes along which its values vary."""
         _, ct, cf, nt, nf = self.coefs.shape
         return frozenset(name for name, n in (("time", max(ct, nt)), ("freq", max(cf, nf))) if n > 1)
+
+    @property
+    def together(self) -> np.ndarray:
+        """Number, for every slot, of the intervals that are solved together: the solution intervals, or all where time is tied."""
+        return np.zeros_like(self.slot_interval) if self.smooth[0] is not None else self.slot_interval
 
     @property
     def grid_key(self) -> tuple[bytes, bytes]:
@@ -76,6 +83,7 @@ class State:
             bounds(slots, group.time, group.interval),
             bounds(chans, group.freq, group.width),
             fitted,
+            family.options.get("smooth") or (None, None),
         )
 
     def plane(self, number: int, slots: slice) -> np.ndarray:

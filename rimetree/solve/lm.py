@@ -65,6 +65,8 @@ class Outcome:
     null: np.ndarray
     unconstrained: np.ndarray
     """(unknowns, S) True for those that the data leave free (see `scaling`); their intervals are SINGULAR."""
+    smoothness: np.ndarray | None = None
+    """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
 
 
 def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:

@@ -25,6 +25,8 @@ class SolverSummary:
     dof: np.ndarray
     rank: np.ndarray
     condition: np.ndarray
+    smoothness: np.ndarray | None = None
+    """chi2 of the random walk from each interval to its neighbours, where they are tied (Parm smooth=...); not part of chi2."""
 
     def counts(self) -> str:
         """`110 converged, 2 no data`: how many intervals ended how."""
@@ -76,6 +78,8 @@ class Report:
                 f"  {s.solver} {s.group} [{s.component}] {s.unknowns} unknowns x {s.status.size} intervals: {s.counts()}; "
                 f"chi2/dof {s.chi2_per_dof():.4f}; iterations {middle} (most {int(s.iterations.max(initial=0))})"
             )
+            if s.smoothness is not None:
+                lines[-1] += f"; random walk chi2 {s.smoothness.sum():.4g}"
         codes = sorted({int(c) for s in self.solvers for c in np.unique(s.status)} - {Status.CONVERGED})
         lines.extend(f"  {Status(c).word}: {Status(c).message}" for c in codes)
         for column, count in self.written.items():

@@ -34,6 +34,32 @@ class Retraction:
         retract(theta, delta, np.asarray(self.gains, np.int64), np.asarray(self.matrices, np.int64), result)
         return result
 
+    def curvature(self, theta: np.ndarray, half_gradient: np.ndarray) -> np.ndarray:
+        """(S, n, n): what the bending of a step adds to half the Hessian of a function whose `half_gradient` (n, S) is given.
+
+        g exp(d/g) = g + d + d^2/2g + ..., G expm(G^-1 D) = G + D + D G^-1 D / 2 + ...: a quadratic function of theta gets a further
+        term of second order in the step, Re(conj(w) d^2/g) or Re(tr(W^H D G^-1 D)).
+        """
+        n, S = theta.shape
+        result = np.zeros((S, n, n))
+        for rows in [*np.reshape(self.gains, (-1, 1)), *self.matrices]:
+            value, w = theta[rows] + 1j * theta[rows + 1], half_gradient[rows] - 1j * half_gradient[rows + 1]
+            if len(rows) == 1:
+                form = (w / np.where(value == 0, np.inf, value)).T[:, None]
+            else:
+                g, w = value.T.reshape(S, 2, 2), w.T.reshape(S, 2, 2)
+                det = np.linalg.det(g)
+                singular = det == 0
+                inverse = np.linalg.inv(np.where(singular[:, None, None], np.eye(2), g)) * ~singular[:, None, None]
+                form = np.einsum("sij,skl->siklj", w, inverse).reshape(S, 4, 4)
+                form = (form + form.swapaxes(1, 2)) / 2
+            x, y = rows[:, None], rows[None, :]
+            result[:, x, y] += form.real
+            result[:, x + 1, y + 1] -= form.real
+            result[:, x, y + 1] -= form.imag
+            result[:, x + 1, y] -= form.imag
+        return result
+
     def local(self, unknowns: np.ndarray, count: int) -> Retraction:
         """The same for a subset of the unknowns (their numbers, of `count` in all)."""
         place = np.full(count, -1)
