@@ -13,6 +13,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,17 +90,21 @@ def define_forest(ns, ms, options):
     def solutions(self, task: Task, out: Path) -> np.ndarray:
         from rimetree import Solutions
 
-        loaded = Solutions.load(out / "gains.h5")
-        result = np.zeros((task.directions, task.antennas, *task.grid, 2, 2), complex)
-        for i, label in enumerate(("xx", "xy", "yx", "yy")):
-            if not task.full and label in ("xy", "yx"):
-                continue
-            table = loaded.parm(label)
-            values = np.where(table.status == 0, table.values[..., 0, 0], np.nan)
-            antennas = sorted({p for p, _ in table.qualifiers})
-            for row, (p, d) in zip(values, table.qualifiers, strict=True):
-                result[int(d), antennas.index(p), ..., i // 2, i % 2] = row
-        return result
+        return matrices(task, Solutions.load(out / "gains.h5"))
+
+
+def matrices(task: Task, solutions: Any) -> np.ndarray:
+    """Jones matrices (direction, antenna, t, f, 2, 2) of the Parms of `Rimetree.script`, NaN where not converged."""
+    result = np.zeros((task.directions, task.antennas, *task.grid, 2, 2), complex)
+    for i, label in enumerate(("xx", "xy", "yx", "yy")):
+        if not task.full and label in ("xy", "yx"):
+            continue
+        table = solutions.parm(label)
+        values = np.where(table.status == 0, table.values[..., 0, 0], np.nan)
+        antennas = sorted({p for p, _ in table.qualifiers})
+        for row, (p, d) in zip(values, table.qualifiers, strict=True):
+            result[int(d), antennas.index(p), ..., i // 2, i % 2] = row
+    return result
 
 
 class DP3(Code):

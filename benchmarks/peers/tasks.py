@@ -11,7 +11,7 @@ from common import FIRST, NOISE, WIDTH, coherencies, fill, sky
 
 import rimetree as rt
 
-OFFSETS = ((0.0, 0.0, 8.0), (0.012, 0.005, 5.0), (-0.006, 0.011, 3.0))
+OFFSETS = ((0.0, 0.0, 8.0), (0.012, 0.005, 5.0), (-0.006, 0.011, 3.0), (-0.01, -0.008, 2.0), (0.004, -0.014, 2.0))
 """l, m and flux (Jy) of the directions."""
 
 
