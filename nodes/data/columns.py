@@ -44,7 +44,7 @@ class Sink(NodeClass):
     p = option(None, type=(str, int), per_member=True, help="first antenna: name or number")
     q = option(None, type=(str, int), per_member=True, help="second antenna: name or number")
     column = option("CORRECTED_DATA", type=str, help="column, made like DATA where it does not exist")
-    flag = option(False, type=bool, help="also set FLAG where the value is not finite")
+    flag = option(False, type=bool, help="also set FLAG where there is no valid solution, or where a Solver clips")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:

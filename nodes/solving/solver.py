@@ -15,6 +15,9 @@ class Solver(NodeClass):
     `solvable` says which Parms below the equations are fitted; the others keep their values. Equations that share no
     parameter and solution intervals are independent problems, each with its own damping, convergence and status.
     (MeqTrees: Solver.)
+
+    `robust` bounds what outliers can do: data are weighted by how far they are off, until the solution stays. Errors and
+    chi2 per degree of freedom keep their meaning. "clip" leaves data out; a Sink with flag=True then flags them.
     """
 
     role = "solver"
@@ -24,6 +27,10 @@ class Solver(NodeClass):
     max_iter = option(60, type=int, help="iterations after which a problem counts as not converged")
     tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
     lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
+
+    robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
+    dof = option(4.0, type=float, help="of Student's t; 4 costs 4 % of precision where there are no outliers")
+    clip = option(5.0, type=float, help="standard deviations (of real or imaginary part) beyond which data are clipped")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -37,4 +44,7 @@ class Solver(NodeClass):
             raise ValueError(f"tol must be positive, not {options['tol']}")
         if not options["lm"] >= 0:
             raise ValueError(f"lm must not be negative, got {options['lm']}")
+        for name in ("dof", "clip"):
+            if not 0 < options[name] < float("inf"):
+                raise ValueError(f"{name} must be positive and finite, not {options[name]}")
         return {**options, "solvable": tuple(dict.fromkeys(name.strip() for name in names))}

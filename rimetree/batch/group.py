@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .cascade import correlations
 from .fit import ClassFit, Fitted, Span
 from .grid import BareTile
 from .layout import Layout
+from .robust import Reweighting
 from .solvable import SolverNode
 from .starting import Starting
 from .state import State
@@ -54,6 +56,11 @@ class GroupRun:
         self.templates, self.real = found.shapes(group.corrs, frozenset(complex_))
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         self._leave_out_unseen()
+        self.robust = {
+            s.name: Reweighting(s, self.classes[s.name], self.templates, self.visibilities, self.state, len(group.corrs))
+            for s in found.solvers
+            if s.options["robust"]
+        }
         self.sinks = Sinks(found.sinks, self.families, self.templates, self.visibilities, self.state)
         self.history: dict[str, list[Fitted]] = {}
 
@@ -91,8 +98,11 @@ class GroupRun:
         for fits in self.classes.values():
             for fit in fits:
                 fit.cascade.slots = slots
-        for item in self.sinks.compiled:
-            item.cascade.slots = slots
+        for reweighting in self.robust.values():
+            for item in reweighting.items:
+                item.cascade.slots = slots
+        for sink in self.sinks.compiled:
+            sink.cascade.slots = slots
 
     def _classes(self, solver: SolverNode) -> list[ClassFit]:
         """One fit per set of Parms with equal solution intervals."""
@@ -115,7 +125,9 @@ class GroupRun:
             fits = self.classes[solver.name]
             settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm")))
             with self.clock("solve"):
-                fitted = self._solve(fits, span, settings)
+                robust = self.robust.get(solver.name)
+                solve = partial(self._solve, fits, settings=settings)
+                fitted = robust.solve(solve, span) if robust else solve(span)
             for item in fitted:
                 self.report.dropped += item.dropped
                 self.history.setdefault(solver.name, []).append(item)
@@ -141,6 +153,7 @@ class GroupRun:
         with self.clock("apply"):
             before = {name: tile.columns[name] for name in self.found.writes if name in tile.columns}
             out, flags, invalid, unfit = self.sinks.columns(tile, before)
+            flags = self._clipped(tile, flags)
         self.report.invalid += invalid
         self.report.unfit += unfit
         with self.clock("write"):
@@ -150,6 +163,15 @@ class GroupRun:
                 self.report.bytes_written += values.nbytes
             if flags is not None:
                 ms.write_flags(tile, flags)
+
+    def _clipped(self, tile: Any, flags: np.ndarray | None) -> np.ndarray | None:
+        """`flags` of a tile with those of clipped data, where a Sink asks for flags."""
+        for reweighting in self.robust.values() if any(sink.flag for sink in self.found.sinks) else ():
+            clipped = reweighting.clipped(tile)
+            if clipped is not None and clipped.any():
+                flags = (tile.flags.astype(bool) if flags is None else flags) | clipped
+                self.report.clipped += int(clipped.sum())
+        return flags
 
     def summaries(self) -> list[SolverSummary]:
         """Per solver and component, all spans joined along time."""

@@ -54,6 +54,8 @@ class Report:
     """Visibilities whose value is NaN or Inf, or needs a baseline that is missing there (written as 0)."""
     dropped: int = 0
     """Unflagged samples that are NaN or Inf and were left out."""
+    clipped: int = 0
+    """Visibilities flagged because a robust Solver clips them."""
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -92,6 +94,8 @@ class Report:
             lines.append(f"  {self.unfit:,} visibilities are NaN or Inf, or need a row that is missing: written as 0")
         if self.dropped:
             lines.append(f"  {self.dropped:,} unflagged samples are NaN or Inf and were not used")
+        if self.clipped:
+            lines.append(f"  {self.clipped:,} visibilities are clipped: flagged")
         lines.extend(f"  {note}" for note in self.notes)
         if self.solutions:
             lines.append(f"  solutions: {self.solutions}")

@@ -1,0 +1,175 @@
+"""Robust fits: the data's weights follow from their residuals, the sums are made again, until the solution stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import SolveError
+from ..graph.node import Family
+from ..plan.lower import Lowering, Source
+from ..plan.program import Template
+from ..solve.contract import contract
+from ..solve.robust import Robust, reweighted, scale
+from ..solve.sources import PlaneTable
+from .cascade import Cascade
+from .fit import ClassFit, Fitted, Span, bind
+from .solvable import SolverNode
+from .state import State
+from .tables import Visibilities, products
+
+ROUNDS = 20
+"""Most times that data are weighted anew."""
+
+STILL = 0.05
+"""The solution stays where no coefficient moves by more than this fraction of its error."""
+
+
+@dataclass(slots=True, eq=False)
+class _Residuals:
+    """Residuals of one Condeq family: where the plane of each correlation goes, baseline by baseline."""
+
+    planes: PlaneTable
+    sources: list[Source]
+    cascade: Cascade
+    places: list[tuple[np.ndarray, np.ndarray]]
+    """(plane of each correlation, -1 where there is none; baseline of each member), as `contract` takes them."""
+
+
+class Reweighting:
+    """Weights of the data of one Solver from the residuals of its equations at the present solution.
+
+    Raises SolveError on data without visibilities, whose equations have no weights.
+    """
+
+    def __init__(
+        self,
+        solver: SolverNode,
+        fits: Sequence[ClassFit],
+        templates: Mapping[int, Template],
+        visibilities: Visibilities,
+        state: State,
+        ncorr: int,
+    ) -> None:
+        self.robust = robust_of(solver.options)
+        self.families: Mapping[int, Family] = fits[0].families
+        self.visibilities, self.state = visibilities, state
+        self.items = [
+            self._compile(solver, fits, place, number, templates, ncorr) for place, number in enumerate(solver.condeqs)
+        ]
+        if not any(item.places for item in self.items):
+            text = "its equations use no visibilities, so there are no weights to change"
+            raise SolveError(f"{solver.name}: robust={solver.options['robust']!r} needs data; {text}")
+
+    def _compile(
+        self,
+        solver: SolverNode,
+        fits: Sequence[ClassFit],
+        place: int,
+        number: int,
+        templates: Mapping[int, Template],
+        ncorr: int,
+    ) -> _Residuals:
+        rows = solver.condeqs[number]
+        low = Lowering(self.families, templates, max_fixed_terms=64)
+        tensor = low.members(number, rows)
+        planes, sources, plane_of = products(low, tensor.elements, self.visibilities, len(rows))
+        targets = {family for family, _ in sources if family not in self.visibilities.baseline}
+        cascade = Cascade(self.families, targets, templates, self.state, self.visibilities.data)
+        places: list[tuple[np.ndarray, np.ndarray]] = []
+        for element, corr, baseline in _data(fits, place):
+            own = np.ascontiguousarray(baseline[rows], np.int32)
+            for wanted, other in places:
+                if wanted[corr] < 0 and np.array_equal(other, own):
+                    wanted[corr] = plane_of[element]
+                    break
+            else:
+                wanted = np.full(ncorr, -1, np.int32)
+                wanted[corr] = plane_of[element]
+                places.append((wanted, own))
+        return _Residuals(planes, sources, cascade, places)
+
+    def weights(self, tile: Any) -> np.ndarray:
+        """(nrow, nchan, ncorr) float32: the weights of a tile times their factors."""
+        out = np.empty(tile.shape, np.float32)
+        out[:] = tile.weights
+        given, flags = tile.weights, tile.flags
+        for item in self.items:
+            sources = bind(item.sources, self.families, self.visibilities, tile, item.cascade.tensors(tile))
+            for wanted, baseline in item.places:
+                residual = np.full(tile.shape, np.nan, np.complex64)
+                contract(residual, item.planes, sources, tile.rows, wanted, baseline)
+                scales = np.array([
+                    scale(given[..., k], flags[..., k], residual[..., k]) if wanted[k] >= 0 else 1.0
+                    for k in range(tile.shape[2])
+                ])  # fmt: skip
+                reweighted(self.robust, residual, given, flags, scales, out)
+        return out
+
+    def clipped(self, tile: Any) -> np.ndarray | None:
+        """(nrow, nchan, ncorr) True where a datum is clipped; None where nothing is ever clipped."""
+        return None if self.robust.dof else (self.weights(tile) == 0) & (tile.flags == 0)
+
+    def tiles(self, tiles: Iterable[Any]) -> Iterable[Any]:
+        """The tiles with these weights: made at once where they stay in memory, else as they are read."""
+        made = (replace(tile, weights=self.weights(tile)) for tile in tiles)
+        return list(made) if isinstance(tiles, list) else made
+
+    def solve(self, solve: Callable[[Span], list[Fitted]], span: Span) -> list[Fitted]:
+        """`solve(span)` with reweighted data until no parameter moves any more. chi2 is brought to the scale of plain
+        least squares: 1 per degree of freedom for Gaussian noise of the given weights."""
+        fitted: list[Fitted] = []
+        for _ in range(ROUNDS):
+            before = {n: parm.coefs.copy() for n, parm in self.state.parms.items() if parm.solvable}
+            again: list[Any] = []  # tiles in memory are weighted once per round, streams whenever they are read
+
+            def weighed(again: list[Any] = again) -> Iterable[Any]:
+                if not again:
+                    tiles = self.tiles(span.tiles())
+                    if not isinstance(tiles, list):
+                        return tiles
+                    again.extend(tiles)
+                return again
+
+            fitted = solve(Span(span.start, span.stop, weighed))
+            if self._moved(before, span) <= STILL:
+                break
+        for item in fitted:
+            for _, _, outcome in item.components:
+                outcome.chi2_start, outcome.chi2 = (a / self.robust.expected for a in (outcome.chi2_start, outcome.chi2))
+        return fitted
+
+    def _moved(self, before: Mapping[int, np.ndarray], span: Span) -> float:
+        """The largest change of a coefficient in this span, in its own error."""
+        most = 0.0
+        for n, coefs in before.items():
+            parm = self.state.parms[n]
+            own = np.unique(parm.slot_interval[span.slots])
+            change, error = np.abs(parm.coefs - coefs)[..., own, :], parm.errors[..., own, :]
+            known = error > 0
+            most = max(most, float((change[known] / error[known]).max(initial=0.0)))
+        return most
+
+
+def robust_of(options: Mapping[str, Any]) -> Robust:
+    """The weight function that a Solver asks for."""
+    if options["robust"] == "student-t":
+        return Robust(dof=float(options["dof"]))
+    return Robust(sigmas=float(options["clip"]))
+
+
+def _data(fits: Sequence[ClassFit], place: int) -> list[tuple[int, int, np.ndarray]]:
+    """(element, correlation, baseline of each member) of all data of one Condeq family."""
+    found: dict[tuple[int, int, bytes], tuple[int, int, np.ndarray]] = {}
+    for fit in fits:
+        table = fit.tables[place]
+        start = table.elements.data_start
+        for k, element in enumerate(table.names):
+            for d in range(start[k], start[k + 1]):
+                corr, baseline = int(table.elements.data_corr[d]), table.elements.data_index[d]
+                if corr >= 0:
+                    found.setdefault((element, corr, baseline.tobytes()), (element, corr, baseline))
+    return list(found.values())
