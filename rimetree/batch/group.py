@@ -57,7 +57,9 @@ class GroupRun:
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         self._leave_out_unseen()
         self.robust = {
-            s.name: Reweighting(s, self.classes[s.name], self.templates, self.visibilities, self.state, len(group.corrs))
+            s.name: Reweighting(
+                s, self.classes[s.name], self.templates, self.visibilities, self.state, len(group.corrs)
+            )
             for s in found.solvers
             if s.options["robust"]
         }

@@ -24,6 +24,9 @@ from .tables import Visibilities, products
 ROUNDS = 20
 """Most times that data are weighted anew."""
 
+BYTES = 12
+"""Memory per visibility: residual and weight."""
+
 STILL = 0.05
 """The solution stays where no coefficient moves by more than this fraction of its error."""
 
@@ -139,7 +142,9 @@ class Reweighting:
                 break
         for item in fitted:
             for _, _, outcome in item.components:
-                outcome.chi2_start, outcome.chi2 = (a / self.robust.expected for a in (outcome.chi2_start, outcome.chi2))
+                outcome.chi2_start, outcome.chi2 = (
+                    a / self.robust.expected for a in (outcome.chi2_start, outcome.chi2)
+                )
         return fitted
 
     def _moved(self, before: Mapping[int, np.ndarray], span: Span) -> float:

@@ -18,6 +18,7 @@ from .baselines import Baselines
 from .grid import BareGroup
 from .group import GroupRun
 from .layout import Layout, layout
+from .robust import BYTES as ROBUST_BYTES
 from .starting import Starting
 from .tiling import TilePlan, tile_plan
 
@@ -129,7 +130,13 @@ class _Run:
 
     def _plan(self, group_run: GroupRun) -> TilePlan:
         group = group_run.group
-        size = 64 if self.bare else group.bytes_per_slot(self.found.reads | self.found.writes)
+        size = (
+            64
+            if self.bare
+            else group.bytes_per_slot(
+                self.found.reads | self.found.writes, spare=ROBUST_BYTES if group_run.robust else 0
+            )
+        )
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
         plan = tile_plan(group.time.size, size, intervals, self.memory)

@@ -78,10 +78,11 @@ class Group:
         """Whether there are no data (see `batch.grid`): never."""
         return False
 
-    def bytes_per_slot(self, columns: Collection[str], weights: bool = True) -> int:
-        """Memory of one slot of a tile with these columns (the fullest slot), one set of buffers."""
+    def bytes_per_slot(self, columns: Collection[str], weights: bool = True, spare: int = 0) -> int:
+        """Memory of one slot of a tile with these columns (the fullest slot), one set of buffers; `spare` bytes more for
+        each visibility."""
         nrow = int((self.rows >= 0).sum(0).max(initial=0))
-        cell = 8 * len(columns) + 1 + 4 * weights
+        cell = 8 * len(columns) + 1 + 4 * weights + spare
         size = nrow * self.freq.size * len(self.corrs) * cell + self.rows.shape[0] * 4
         return int(size)
 

@@ -149,7 +149,11 @@ def test_equations_without_data_cannot_be_robust():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"robust": "student"}, "did you mean 'student-t'"), ({"dof": 0}, "positive"), ({"clip": float("nan")}, "positive")],
+    [
+        ({"robust": "student"}, "did you mean 'student-t'"),
+        ({"dof": 0}, "positive"),
+        ({"clip": float("nan")}, "positive"),
+    ],
 )
 def test_bad_options(options, words):
     ns = rt.Scope()
