@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import SolveError
 from ..graph.node import Family
 from ..plan.lower import Lowering, Source
-from ..plan.program import Template
+from ..plan.template import Template
 from ..solve.contract import contract
 from ..solve.robust import Robust, reweighted, scale
 from ..solve.sources import PlaneTable
