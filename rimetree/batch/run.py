@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import ConfigError, DataError
 from ..graph.node import Observation
 from ..grid import Cells
@@ -125,8 +127,13 @@ class _Run:
         if self.bare:
             return None
         antennas = {key: antenna for antenna in self.data.antenna_table for key in (antenna.name, antenna.id)}
-        positions = {key: antenna.position for key, antenna in antennas.items()}
-        return Observation(positions, {key: antenna.mount for key, antenna in antennas.items()}, group.phase_dir)
+        return Observation(
+            positions={key: antenna.position for key, antenna in antennas.items()},
+            mounts={key: antenna.mount for key, antenna in antennas.items()},
+            centre=group.phase_dir,
+            slots=np.array([group.time, group.interval]),
+            channels=np.array([group.freq, group.width]),
+        )
 
     def _plan(self, group_run: GroupRun) -> TilePlan:
         group = group_run.group

@@ -158,14 +158,17 @@ class Function(NodeClass):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
-    """What leaves may ask of the data: ITRF positions (3,) in m and mounts by antenna, phase centre (2,) in rad, J2000.
+    """What leaves may ask of the data of one field and spectral window.
 
-    Antennas go by name and by number.
+    ITRF positions (3,) in m and mounts by antenna (by name and by number); phase centre (2,) in rad, J2000; centres and
+    widths of slots (2, nslot) in s and of channels (2, nchan) in Hz.
     """
 
     positions: Mapping[str | int, np.ndarray]
     mounts: Mapping[str | int, str]
     centre: np.ndarray
+    slots: np.ndarray
+    channels: np.ndarray
 
 
 class Lookup(NodeClass):
