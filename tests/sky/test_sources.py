@@ -83,7 +83,7 @@ def test_smearing_is_the_mean_over_channel_and_slot():
         path = (UVW + rate * time) @ (lmn - [0, 0, 1])
         return np.exp(-2j * np.pi * freq * path / LIGHT)
 
-    steps = (np.arange(400) + 0.5) / 400 - 0.5
+    steps = (np.arange(4000) + 0.5) / 4000 - 0.5
     found = value("Smearing", column(*lmn), column(*UVW), column(*rate), width, interval)
     for freq, factor in zip(FREQ[0], found, strict=True):
         over_channel = np.mean([phase(freq + width * s, 0) for s in steps])
