@@ -174,15 +174,19 @@ def _run_script(
     timings: bool,
     quiet: bool,
 ) -> Any:
-    from .batch.config import memory_bytes
-    from .batch.script import check
 
     with _measurement_set(file, ms, selection) as data:
         forest = _forest(file, data, option)
         if dry_run:
+            from .batch.script import check
+
             print("\n".join(check(forest, data, solutions, overwrite)))
             return None
-        size = memory_bytes(memory) if memory is not None else None
+        size = None
+        if memory is not None:
+            from .batch.config import memory_bytes
+
+            size = memory_bytes(memory)
         return forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet, timings=timings)
 
 

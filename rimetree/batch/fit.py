@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..graph.node import Family
@@ -210,6 +209,8 @@ class ClassFit:
             shapes = self.unknowns.shapes.values()
             self.varies = any(ct > 1 for _, ct, _ in shapes), any(cf > 1 for _, _, cf in shapes)
         if self.varies is None:
+            from ..plan.xla import jax
+
             state = self.state
             coefs = {
                 n: jax.ShapeDtypeStruct((*state.parms[n].coefs.shape[:3], 2, 2), state.parms[n].coefs.dtype)

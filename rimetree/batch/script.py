@@ -8,8 +8,6 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ..errors import ConfigError, DataError, ForestError, RimetreeError, nearest
 from ..graph.scope import Scope
 
@@ -62,6 +60,8 @@ def parse_options(texts: Sequence[str]) -> Options:
     Raises ConfigError naming each that is not key=value.
     """
     found: dict[str, Any] = {}
+    if texts:
+        import yaml
     for text in texts:
         key, mark, value = text.partition("=")
         if not mark or not key.strip().isidentifier():

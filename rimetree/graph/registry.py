@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RimetreeError, nearest
@@ -39,6 +40,8 @@ def load() -> None:
     if _loaded:
         return
     _loaded = True
+    from importlib.metadata import entry_points
+
     try:
         package = importlib.import_module(GROUP)
         for module in pkgutil.walk_packages(package.__path__, GROUP + "."):
@@ -50,13 +53,36 @@ def load() -> None:
         raise
 
 
-def get(name: str) -> type[NodeClass]:
-    """The node class of this name. Raises RimetreeError, with the nearest name, where there is none."""
+def find(name: str) -> type[NodeClass] | None:
+    """The node class of this name, or None. Of our own modules only the one that defines it is imported, for some take
+    long (JAX); the others, and other packages, follow where that is not the answer.
+    """
+    if name not in _classes and not _loaded:
+        for module in _defining(name):
+            importlib.import_module(module)
     if name not in _classes:
         load()
-    if name not in _classes:
+    return _classes.get(name)
+
+
+def _defining(name: str) -> list[str]:
+    """Modules of our own whose text has `class <name>`."""
+    package = importlib.import_module(GROUP)
+    pattern = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
+    return [
+        ".".join((GROUP, *path.relative_to(root).with_suffix("").parts))
+        for root in map(Path, package.__path__)
+        for path in sorted(root.rglob("*.py"))
+        if pattern.search(path.read_text(encoding="utf-8"))
+    ]
+
+
+def get(name: str) -> type[NodeClass]:
+    """The node class of this name. Raises RimetreeError, with the nearest name, where there is none."""
+    found = find(name)
+    if found is None:
         raise RimetreeError(f"there is no node class {name!r}{nearest(name, _classes)}")
-    return _classes[name]
+    return found
 
 
 def names() -> list[str]:
@@ -74,11 +100,10 @@ class Makers:
     def __getattr__(self, name: str) -> Maker:
         if not name[:1].isupper():
             raise AttributeError(f"there is no node class {name!r}: their names begin with a capital letter")
-        if name not in _classes:
-            load()
-        if name not in _classes:
+        cls = find(name)
+        if cls is None:
             return Maker(name)  # not kept: the class may be registered later
-        maker = Maker(_classes[name])
+        maker = Maker(cls)
         setattr(self, name, maker)
         return maker
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..graph.node import Family
@@ -106,8 +104,16 @@ class Atoms:
         self.parameters = self._parameter_table()
         self.linear = all(family in unknowns.shapes for family in self.elements)
         """Whether every atom is a Parm: its derivatives are constant, and numpy does (see `polynomials`)."""
-        self.evaluate: Callable[..., tuple[Any, Any]] = jax.jit(self._evaluate)
-        self.values: Callable[..., Any] = jax.jit(self._values)
+        self._compiled: Callable[..., tuple[Any, Any]] | None = None
+
+    def evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
+        """Atoms (count, J, S) and derivatives (count, parameters, J, S); S = St * Sf intervals of J = Jt * Jf joint
+        cells."""
+        if self._compiled is None:
+            from .xla import jax
+
+            self._compiled = jax.jit(self._evaluate)
+        return self._compiled(coefs, fixed, x, y)
 
     def position(self, family: int, element: int) -> int:
         """Number of the atom of member 0."""
@@ -201,8 +207,8 @@ class Atoms:
         return np.concatenate(values), np.concatenate(tangents)
 
     def _evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
-        """Atoms (count, J, S) and derivatives (count, parameters, J, S); S = St * Sf intervals of J = Jt * Jf joint
-        cells."""
+        from .xla import jax, jnp
+
         parms = self._parm_values(coefs, x, y)
         shape = (*np.shape(x)[:2], *np.shape(y)[2:])
 
@@ -228,6 +234,8 @@ class Atoms:
 
     def _ordered(self, family: int, columns: list[list[Any]]) -> Any:
         """Tangents in the order of the parameter table: slot, coefficient, part."""
+        from .xla import jnp
+
         result: list[Any] = []
         at = 0
         for slot in self.slots[family]:
@@ -284,7 +292,7 @@ class Atoms:
 
 
 def _array(element: Any) -> Any:
-    return element.array if isinstance(element, Plane) else jnp.full((1, 1, 1, 1, 1), element)
+    return element.array if isinstance(element, Plane) else np.full((1, 1, 1, 1, 1), element)
 
 
 def _flat(xp: Any, array: Any, n: int, shape: tuple[int, ...]) -> Any:

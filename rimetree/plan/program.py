@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..graph.node import Elementwise, Family, Function, Kid, Lookup, Ring
 from ..ring import NUMBERS, Plane, Tensor
@@ -57,13 +54,16 @@ class Program:
         }
         known = depends(families)
         self._lazy = self._find_lazy(known, cells or {})
-        self._plain = self._is_plain(known, cells or {})
-        self._run: Callable[[Inputs], Any] = self._trace if self._plain else jax.jit(self._trace)
+        self._run: Callable[[Inputs], Any] | None = self._trace if self._is_plain(known, cells or {}) else None
 
     def __call__(
         self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None
     ) -> dict[int, Tensor]:
         """Values of the targets. `given`: per family the arrays of the elements that its template leaves open."""
+        if self._run is None:
+            from .xla import jax
+
+            self._run = jax.jit(self._trace)
         arrays = self._run(self.inputs(coordinates, given))
         return {number: fill(self.outputs[number], map(Plane, arrays[number])) for number in self.targets}
 
@@ -74,8 +74,7 @@ class Program:
         values.update({number: looked_up(number, self.families[number], coordinates) for number in self._lookups})
         values.update({number: tuple(arrays) for number, arrays in (given or {}).items()})
         index = {
-            number: tuple(np.asarray(kid.index) if self._plain else jnp.asarray(kid.index) for kid in family.kids)
-            for number, family in self.families.items()
+            number: tuple(np.asarray(kid.index) for kid in family.kids) for number, family in self.families.items()
         }
         members = {
             number: {
@@ -220,7 +219,9 @@ class _Trace:
             term = self.at(kid.family, index[:, j])
             return tuple(combine(t, e.array) for t, e in zip(total, _planes(term), strict=True))
 
-        total = lax.fori_loop(1, terms, step, tuple(e.array for e in _planes(first)))
+        from .xla import jax
+
+        total = jax.lax.fori_loop(1, terms, step, tuple(e.array for e in _planes(first)))
         numbers = {"add": lambda e: e * terms, "multiply": lambda e: e**terms}[family.cls.reduction]
         return fill(
             (first.dims, tuple(None if isinstance(e, Plane) else numbers(e) for e in first.elements)), map(Plane, total)
@@ -260,6 +261,8 @@ def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mappin
     for i in range(count):
         args = [kid.elements[i] if kid.dims else kid.elements[0] for kid in kids]
         if all(isinstance(a, NUMBERS) for a in args):
+            from .xla import jax
+
             with jax.ensure_compile_time_eval():
                 elements.append(np.asarray(cls.compute(*map(np.asarray, args), **options)).item())
         else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-import jax
 import numpy as np
 
-from ..graph.node import Family
+from ..graph.node import Elementwise, Family, Function
 from .lower import Source
 from .program import Program
 from .template import Template
@@ -24,19 +24,40 @@ def shapes(
     below = {n: f for n, f in families.items() if n in valued}
     program = Program(below, valued, given)
     coordinates = {"time": np.zeros((2, 1)), "freq": np.ones((1, 3))}
-    arrays = {
-        n: tuple(
-            jax.ShapeDtypeStruct((families[n].size, 2, 3), np.complex128 if n in complex_families else np.float64)
-            for e in template[1]
-            if e is None
-        )
-        for n, template in given.items()
-        if n in below
-    }
-    traced = jax.eval_shape(program._trace, program.inputs(coordinates, arrays))
+    types = {n: np.complex128 if n in complex_families else np.float64 for n in given if n in below}
+    traced = _abstract(program, types, coordinates) if _needs_xla(below) else _concrete(program, types, coordinates)
     real: dict[Source, bool] = {}
     for number in valued:
         open_ = iter(traced[number])
         for e, value in enumerate(program.outputs[number][1]):
             real[number, e] = not np.iscomplexobj(value) if value is not None else next(open_).dtype.kind != "c"
     return {n: program.outputs[n] for n in valued}, real
+
+
+def _needs_xla(families: Mapping[int, Family]) -> bool:
+    """Whether a family is computed by functions of JAX's, and not only by + - * and conjugation."""
+    return any(issubclass(f.cls, (Elementwise, Function)) for f in families.values())
+
+
+def _open(program: Program, number: int) -> int:
+    return sum(e is None for e in program.templates[number][1])
+
+
+def _abstract(program: Program, types: Mapping[int, Any], coordinates: Mapping[str, np.ndarray]) -> Any:
+    """What the program would return, traced by JAX."""
+    from .xla import jax
+
+    arrays = {
+        n: (jax.ShapeDtypeStruct((program.families[n].size, 2, 3), dtype),) * _open(program, n)
+        for n, dtype in types.items()
+    }
+    return jax.eval_shape(program._trace, program.inputs(coordinates, arrays))
+
+
+def _concrete(program: Program, types: Mapping[int, Any], coordinates: Mapping[str, np.ndarray]) -> Any:
+    """What the program would return for one member of each family, computed by numpy: no need to load JAX."""
+    arrays = {n: (np.ones((1, 2, 3), dtype),) * _open(program, n) for n, dtype in types.items()}
+    inputs = program.inputs(coordinates, arrays)
+    inputs["values"] = {n: tuple(a[:1] for a in values) for n, values in inputs["values"].items()}
+    inputs["members"] = {n: {k: v[:1] for k, v in m.items()} for n, m in inputs["members"].items()}
+    return program._trace(inputs)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .bounds import Constraints
 from .forms import Form, Tables, tables
@@ -90,8 +88,7 @@ class Problem:
         if not rows:
             return np.full(self.count, -1)
         r, c = np.concatenate(rows), np.concatenate(cols)
-        graph = coo_array((np.ones(len(r), np.int8), (r, c)), shape=(self.count, self.count))
-        _, label = connected_components(graph, directed=False)
+        label = connected(self.count, r, c)
         touched = np.zeros(self.count, bool)
         touched[c] = True
         label = np.where(touched, label, -1)
@@ -165,5 +162,17 @@ class Problem:
         return np.asarray(sum(_power(eq.y[0]) + _power(eq.y[1]) + eq.constant.sum(0) for eq in self.equations))
 
 
-def _power(array: np.ndarray) -> np.ndarray:
-    return np.asarray(np.einsum("nkjs,nkjs->s", array, array))
+def connected(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The connected components of a graph of `count` vertices with edges a[i] - b[i]: the lowest vertex of each one's.
+
+    Roots are hooked on lower ones and paths halved until nothing moves. (scipy has it too, but takes 0.3 s to import.)
+    """
+    label = np.arange(count)
+    while True:
+        low = np.minimum(label[a], label[b])
+        np.minimum.at(label, label[a], low)
+        np.minimum.at(label, label[b], low)
+        while (label[label] != label).any():
+            label = label[label]
+        if (label[a] == label[b]).all():
+            return label

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..graph.node import Family, NodeClass
 from ..plan.program import apply
+from ..plan.xla import jnp
 from ..ring import NUMBERS, Plane, Tensor
 
 Grid = Mapping[str, np.ndarray]
