@@ -176,3 +176,7 @@ def connected(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             label = label[label]
         if (label[a] == label[b]).all():
             return label
+
+
+def _power(array: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("nkjs,nkjs->s", array, array))
