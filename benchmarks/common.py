@@ -34,21 +34,26 @@ class Options:
 
     smoke: bool
     folder: Path
+    switches: frozenset[str] = frozenset()
+    """Those of the benchmark's own switches that are on."""
 
 
 @contextmanager
-def options(description: str) -> Iterator[Options]:
-    """Parse the command line; without --folder, data live in a temporary folder."""
+def options(description: str, **switches: str) -> Iterator[Options]:
+    """Parse the command line; without --folder, data live in a temporary folder. `switches`: name and help of own ones."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--smoke", action="store_true", help="small and short: does it run?")
     parser.add_argument("--folder", type=Path, help="make data here and keep them for the next time")
+    for name, text in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     given = parser.parse_args()
+    on = frozenset(name for name in switches if getattr(given, name))
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
-        yield Options(given.smoke, given.folder)
+        yield Options(given.smoke, given.folder, on)
         return
     with tempfile.TemporaryDirectory(prefix="rimetree-bench-") as folder:
-        yield Options(given.smoke, Path(folder))
+        yield Options(given.smoke, Path(folder), on)
 
 
 def best(work: Callable[[], Any], times: int) -> float:

@@ -18,6 +18,7 @@ class Status(IntEnum):
     SINGULAR = 4
     DIVERGED = 5
     NO_DATA = 6
+    LOW_SNR = 7
 
     @property
     def message(self) -> str:
@@ -43,4 +44,5 @@ _MESSAGES = {
     Status.SINGULAR: "the data do not constrain the parameters",
     Status.DIVERGED: "chi-squared grew or became NaN",
     Status.NO_DATA: "every datum is flagged or missing",
+    Status.LOW_SNR: "gains are zero within their errors (Meq.Solver(..., min_snr=) sets how many)",
 }

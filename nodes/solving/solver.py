@@ -31,6 +31,7 @@ class Solver(NodeClass):
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
     dof = option(4.0, type=float, help="of Student's t; 4 costs 4 % of precision where there are no outliers")
     clip = option(5.0, type=float, help="standard deviations (of real or imaginary part) beyond which data are clipped")
+    min_snr = option(3.0, type=float, help="gains below this many standard errors are no solution; 0 takes all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -47,4 +48,6 @@ class Solver(NodeClass):
         for name in ("dof", "clip"):
             if not 0 < options[name] < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, not {options[name]}")
+        if not options["min_snr"] >= 0:
+            raise ValueError(f"min_snr must not be negative, got {options['min_snr']}")
         return {**options, "solvable": tuple(dict.fromkeys(name.strip() for name in names))}

@@ -14,6 +14,7 @@ from ..plan.atoms import Atoms, Unknowns
 from ..plan.depends import depends
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
+from ..solve.gauges import Meaning
 from ..solve.lm import Outcome, Settings, solve
 from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
@@ -97,6 +98,7 @@ class ClassFit:
         self.retract = self._retraction()
         self.blocks = self._blocks()
         self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
+        self.meaning = self._meaning()
         self.varies: tuple[bool, bool] | None = None
         self.structure: dict[Any, Any] = {}
         refuse_bounds(families, {n: state.parms[n] for n in parms})
@@ -108,6 +110,17 @@ class ClassFit:
             own = solver.parms[n][:, None, None, None] * (1 + 1j)
             self.unknowns.store(chosen, n, np.broadcast_to(own, (*self.unknowns.shapes[n], 1)))
         return chosen[:, 0] > 0
+
+    def _meaning(self) -> Meaning:
+        """Which part of which coefficient of which Parm every unknown is."""
+        nodes, coefficients, parts = [], [], []
+        for n in self.parms:  # in the order of `Unknowns`
+            members, ct, cf = self.unknowns.shapes[n]
+            size = self.unknowns.parts[n]
+            nodes.append(np.repeat(np.array(self.state.parms[n].names), ct * cf * size))
+            coefficients.append(np.tile(np.repeat(np.arange(ct * cf), size), members))
+            parts.append(np.tile([1, 2] if size == 2 else [0], members * ct * cf))
+        return Meaning(*(np.concatenate(a) for a in (nodes, coefficients, parts)))
 
     # What the structure of the equation says.
 
@@ -265,8 +278,9 @@ class ClassFit:
 
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
-            self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, constraints=constraints(
-                self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count), structure=self.structure,
+            self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, meaning=self.meaning,
+            structure=self.structure, constraints=constraints(
+                self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
         )  # fmt: skip
 
     def _theta(self, offset: int, count: int) -> np.ndarray:
@@ -284,7 +298,8 @@ class ClassFit:
         status = np.full(theta.shape, Status.NO_DATA, np.uint8)
         for _, part, outcome in components:
             whole = np.where(outcome.status == Status.SINGULAR, Status.CONVERGED, outcome.status)
-            own = np.where(np.isnan(outcome.variance), Status.NO_DATA, whole)
+            own = np.where(np.isnan(outcome.variance) & (whole != Status.LOW_SNR), Status.NO_DATA, whole)
+            own = np.where(outcome.lost, Status.LOW_SNR, own)
             status[part.unknowns] = np.where(outcome.unconstrained, Status.SINGULAR, own)
             variance[part.unknowns] = np.where(
                 outcome.unconstrained | np.isinf(outcome.variance), np.nan, outcome.variance

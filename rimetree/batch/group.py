@@ -125,7 +125,7 @@ class GroupRun:
         span = Span(slots.start, slots.stop, tiles)
         for solver in self.found.solvers:
             fits = self.classes[solver.name]
-            settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm")))
+            settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm", "min_snr")))
             with self.clock("solve"):
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, fits, settings=settings)
@@ -187,13 +187,34 @@ class GroupRun:
                 result.append(_summary(solver, self.name, name, pieces))
         return result
 
+    def notes(self) -> list[str]:
+        """What the user should know of single Parms where their interval as a whole is good."""
+        found = []
+        for parm in self.state.parms.values():
+            lost = (parm.status == Status.LOW_SNR).sum((1, 2))
+            names = [parm.names[i] for i in np.flatnonzero(lost)]
+            if names:
+                some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+                text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {parm.status[0].size} intervals"
+                found.append(f"{self.name} {text}{' at most' if len(names) > 1 else ''}")
+        return found
+
 
 def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted, Any, Any]]) -> SolverSummary:
     def joined(field: str) -> np.ndarray:
         return np.concatenate([getattr(outcome, field).reshape(item.intervals) for item, _, outcome in pieces])
 
     fields = ("status", "iterations", "chi2_start", "chi2", "dof", "rank", "condition")
-    summary = SolverSummary(solver, group, component, pieces[0][1].count, *(joined(field) for field in fields))
-    if all(outcome.smoothness is not None for _, _, outcome in pieces):
-        summary.smoothness = joined("smoothness")
-    return summary
+    lost = np.concatenate([outcome.lost.sum(0).reshape(item.intervals) for item, _, outcome in pieces])
+    gauges = list(dict.fromkeys(text for _, _, outcome in pieces for text in outcome.gauges))
+    gauge = np.concatenate(
+        [
+            np.array([gauges.index(text) for text in outcome.gauges])[outcome.gauge].reshape(item.intervals)
+            for item, _, outcome in pieces
+        ]
+    )
+    arrays = {field: joined(field) for field in fields}
+    smooth = joined("smoothness") if all(outcome.smoothness is not None for _, _, outcome in pieces) else None
+    return SolverSummary(
+        solver, group, component, pieces[0][1].count, lost=lost, gauge=gauge, gauges=gauges, smoothness=smooth, **arrays
+    )

@@ -45,6 +45,8 @@ def group_solutions(run: GroupRun) -> GroupSolutions:
                 time=time,
                 freq=freq,
                 components=[s.component],
+                gauge=s.gauge[None],
+                gauges=s.gauges,
             )
         )
     return GroupSolutions(str(group.field_name), str(group.spw_id), _parms(run), _jones(run), solvers)

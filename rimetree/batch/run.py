@@ -105,6 +105,7 @@ class _Run:
                 self._group(group_run, plan, advance)
         for group_run in runs:
             self.report.solvers.extend(group_run.summaries())
+            self.report.notes.extend(group_run.notes())
         if self.found.solvers:
             with self._clock("save"):
                 self._save(runs)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECEPTORS = {"linear": "XY", "circular": "RL"}
-STATUS_COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9")
+STATUS_COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9", "#d67ab1")
 LINES = 5
 """How many channels (or slots) are drawn as lines of their own where a table varies along the other axis too."""
 

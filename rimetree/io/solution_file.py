@@ -26,7 +26,7 @@ from ..errors import DataError
 from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable, Table, columns, normalise, scalars
 
 FORMAT = "rimetree solutions"
-VERSION = 1
+VERSION = 2
 KINDS: dict[str, type[Table]] = {"parms": ParmTable, "jones": JonesTable, "solvers": SolverTable}
 RESERVED = ("meta", "parms", "solvers")
 

@@ -65,7 +65,8 @@ class JonesTable:
 
 @dataclass(slots=True, eq=False)
 class SolverTable:
-    """How the solution intervals of one Solver ended. Axes: c component (independent subproblem), t and f interval."""
+    """How the solution intervals of one Solver ended. Axes: c component (independent subproblem), t and f interval, g
+    different sets of null directions."""
 
     name: str
     status: Annotated[np.ndarray, Column("c t f", "u1")]
@@ -79,6 +80,9 @@ class SolverTable:
     time: Annotated[np.ndarray, Column("t 2", unit="s")]
     freq: Annotated[np.ndarray, Column("f 2", unit="Hz")]
     components: Annotated[list[str], Column("c", "text")]
+    gauge: Annotated[np.ndarray, Column("c t f", "i8")]
+    gauges: Annotated[list[str], Column("g", "text")]
+    """What the data leave free, in words: gauges[gauge[c, t, f]], "" where all is determined."""
 
 
 Table = ParmTable | JonesTable | SolverTable

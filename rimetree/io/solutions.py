@@ -105,4 +105,6 @@ def _describe_solver(table: SolverTable) -> str:
     spent = f"{int(np.median(its))} (most {its.max()})" if its.size else "none"
     names = [c for c in table.components if c]
     which = f" [{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}]" if names else ""
-    return f"{which}: {counts(table.status)}; chi2/dof {reduced}; iterations {spent}"
+    free = [text for i, text in enumerate(table.gauges) if text and (table.gauge == i).any()]
+    lines = [f"\n    free in {(table.gauge == table.gauges.index(text)).sum()} intervals: {text}" for text in free]
+    return f"{which}: {counts(table.status)}; chi2/dof {reduced}; iterations {spent}{''.join(lines)}"

@@ -214,7 +214,10 @@ def _predict(H, g, delta, decrease):
 
 @nb.njit(**KERNEL)
 def hold(bounds, x, H, g, held):
-    """Take the unknowns that are at their bounds out of H, before rank and errors are worked out; held (m, LANES)."""
+    """Take the unknowns that are at their bounds out of H, before rank and errors are worked out; held (m, LANES).
+
+    H is in coordinates along and across the complex unknowns (`linear.turn`), g is not.
+    """
     n = g.shape[0]
     spare = np.zeros_like(g)
     for b in range(bounds.unknown.shape[0]):
@@ -224,23 +227,13 @@ def hold(bounds, x, H, g, held):
             slope = c * g[p, v] + (s * g[p + 1, v] if bounds.modulus[b] else 0.0)
             held[b, v] = _leaves(bounds, b, value, slope)
             if held[b, v]:
-                if bounds.modulus[b]:
-                    _turn(H, p, c, s, v, n)
                 _without(H, spare, p, v, n, 0.0)
 
 
 @nb.njit(**KERNEL)
-def release(bounds, x, held, variance, null):
-    """Errors (n, LANES) and null directions (n, m, LANES) of a system after `hold`, in the unknowns themselves."""
+def release(bounds, held, variance):
+    """What is held has no error; variance (n, LANES) in the coordinates of `hold`."""
     for b in range(bounds.unknown.shape[0]):
-        p = bounds.unknown[b]
         for v in range(LANES):
-            if held[b, v] and not bounds.modulus[b]:
-                variance[p, v] = 0.0
-            elif held[b, v]:
-                _, c, s = _direction(bounds, b, x, v)
-                across = variance[p + 1, v]
-                variance[p, v], variance[p + 1, v] = s * s * across, c * c * across
-                for k in range(null.shape[1]):
-                    along = null[p + 1, k, v]
-                    null[p, k, v], null[p + 1, k, v] = -s * along, c * along
+            if held[b, v]:
+                variance[bounds.unknown[b], v] = 0.0

@@ -180,6 +180,42 @@ def block_steps(H, g, order, starts, delta):
 
 
 @nb.njit(**KERNEL)
+def turn(H, theta, gains):
+    """H (packed) in place, in coordinates along and across the complex unknowns `gains` (numbers of real parts)."""
+    n = theta.shape[0]
+    for p in gains:
+        re, im = load(theta, p), load(theta, p + 1)
+        size = root(inverse(re * re + im * im))
+        c, s = choose(size, re * size, splat(1.0)), im * size
+        for k in range(n):
+            if k == p or k == p + 1:
+                continue
+            i, j = _start(max(p, k)) + min(p, k), _start(max(p + 1, k)) + min(p + 1, k)
+            x, y = load(H, i), load(H, j)
+            store(H, i, c * x + s * y)
+            store(H, j, c * y - s * x)
+        i, j = _start(p) + p, _start(p + 1) + p
+        x, y, z = load(H, i), load(H, j), load(H, j + 1)
+        store(H, i, c * c * x + s * s * z + 2.0 * c * s * y)
+        store(H, j, (c * c - s * s) * y + c * s * (z - x))
+        store(H, j + 1, s * s * x + c * c * z - 2.0 * c * s * y)
+
+
+@nb.njit(**KERNEL)
+def turn_back(null, theta, gains):
+    """Directions (n, m) in place, from the coordinates of `turn`."""
+    m = null.shape[1]
+    for p in gains:
+        re, im = load(theta, p), load(theta, p + 1)
+        size = root(inverse(re * re + im * im))
+        c, s = choose(size, re * size, splat(1.0)), im * size
+        for k in range(m):
+            x, y = load(null, p * m + k), load(null, (p + 1) * m + k)
+            store(null, p * m + k, c * x - s * y)
+            store(null, (p + 1) * m + k, s * x + c * y)
+
+
+@nb.njit(**KERNEL)
 def finish(H, start, variance, rank, condition, null):
     """Rank, condition number and covariance diagonal.
 

@@ -20,10 +20,12 @@ import numpy as np
 
 from .bounds import Constraints, Prior, clip, hold, release
 from .forms import Tables
-from .linear import finish
+from .gauges import named
+from .linear import finish, turn, turn_back
 from .normal import normal, pack
 from .problem import AtomValues, Problem
 from .scaling import insensitive, scaled
+from .significance import judge, reduced
 from .simd import LANES
 from .status import Status
 from .steps import Course, Rules, advance, fit_linear
@@ -45,6 +47,8 @@ class Settings:
     tol: float = 1e-6
     damping: float = 1e-5
     """Of the first step, relative to the diagonal of the normal matrix."""
+    min_snr: float = 3.0
+    """Gains below this many standard errors are lost in the noise (see `significance`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +56,9 @@ class Outcome:
     """What became of one component: all arrays have one entry per interval; `variance` and `null` have the unknowns
     first.
 
-    `variance` is NaN without data, and infinite for unknowns that change nothing in their interval."""
+    `variance` is NaN without data, and infinite for unknowns that change nothing in their interval. Of a complex gain it
+    is that along its value (the amplitude) and that across (amplitude times phase), not of real and imaginary part: the
+    phase is often known much worse, and their mean is the same."""
 
     status: np.ndarray
     iterations: np.ndarray
@@ -65,6 +71,11 @@ class Outcome:
     null: np.ndarray
     unconstrained: np.ndarray
     """(unknowns, S) True for those that the data leave free (see `scaling`); their intervals are SINGULAR."""
+    lost: np.ndarray
+    """(unknowns, S) True for gains lost in the noise (see `significance`)."""
+    gauge: np.ndarray
+    gauges: list[str]
+    """The null directions of each interval in words: gauges[gauge[s]], "" where there are none (see `gauges`)."""
     smoothness: np.ndarray | None = None
     """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
 
@@ -88,7 +99,8 @@ class _Fit:
         self.starts = list(range(0, S, LANES))
         self.tables: Tables = problem.tables()
         self.data = problem.data()
-        self.floor = 1e-15 * problem.power()
+        power = problem.power()
+        self.floor = 1e-15 * power
         self.constant = problem.constant()
         self.status = np.full(S, Status.ITERATION_LIMIT, np.uint8)
         self.seen = problem.seen()
@@ -96,6 +108,8 @@ class _Fit:
         self.prior = self._prior()
         seen = self.seen.sum(0)
         self.status[self.data < seen] = Status.TOO_FEW_DATA
+        if problem.multiplicative:
+            self.status[power == 0] = Status.LOW_SNR  # data of exact zeros: gains would go there for ever
         self.status[self.data == 0] = Status.NO_DATA
         self.dof = np.maximum(self.data - seen, 1)
         self.iterations, self.rank = np.zeros(S, np.int32), np.zeros(S, np.int32)
@@ -165,17 +179,25 @@ class _Fit:
         free = scaled(atoms, problem.atom_unknown, problem.blocks, self.null) & (self.status == Status.CONVERGED)
         free |= insensitive(atoms, problem.atom_unknown, blind)
         self.status[free.any(0)] = Status.SINGULAR
+        own, dof = self.theta[problem.unknowns], self.data - self.rank
+        lost = judge(
+            problem, own, atoms, self.status, self.variance, free, reduced(self.chi2, dof), self.settings.min_snr
+        )
+        gauge, gauges = named(problem.meaning, problem.retract.matrices, own, self.null)
         return Outcome(
             self.status,
             self.iterations,
             self.chi2_start,
             self.chi2,
-            self.data - self.rank,
+            dof,
             self.rank,
             self.condition,
             self.variance,
             self.null,
             free,
+            lost,
+            gauge,
+            gauges,
         )
 
 
@@ -249,10 +271,14 @@ class _Block:
             return
         variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
-        held = np.zeros((len(fit.rules.bounds.unknown), LANES), np.bool_)
-        hold(fit.rules.bounds, course.theta, course.H, course.g, held)
+        bounds = fit.rules.bounds
+        held = np.zeros((len(bounds.unknown), LANES), np.bool_)
+        turned = np.union1d(fit.rules.gains, bounds.unknown[bounds.modulus])
+        turn(course.H, course.theta, turned)
+        hold(bounds, course.theta, course.H, course.g, held)
         finish(course.H, fit.directions, variance, rank, condition, null)
-        release(fit.rules.bounds, course.theta, held, variance, null)
+        release(bounds, held, variance)
+        turn_back(null, course.theta, turned)
         into = np.arange(self.s0, self.where.stop)[worked]
         for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
             whole[..., into] = own[..., : self.count][..., worked]

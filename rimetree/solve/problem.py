@@ -11,6 +11,7 @@ import numpy as np
 
 from .bounds import Constraints
 from .forms import Form, Tables, tables
+from .gauges import Meaning
 from .normal import mark
 from .retract import Retraction
 
@@ -68,6 +69,8 @@ class Problem:
     constraints: Constraints | None = None
     structure: dict[Any, Any] = field(default_factory=dict)
     """What follows from forms and unknowns alone, kept by whoever solves the same equations on other data again."""
+    meaning: Meaning | None = None
+    """What the unknowns are; without it null directions get no names."""
 
     def components(self) -> list[Problem]:
         """The independent parts: unknowns that no equation connects are solved separately."""
@@ -131,6 +134,7 @@ class Problem:
             count=len(unknowns),
             unknowns=unknowns,
             structure={},
+            meaning=self.meaning.of(unknowns) if self.meaning else None,
         )
 
     def tables(self) -> Tables:

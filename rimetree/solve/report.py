@@ -25,6 +25,11 @@ class SolverSummary:
     dof: np.ndarray
     rank: np.ndarray
     condition: np.ndarray
+    lost: np.ndarray
+    """How many unknowns are gains lost in the noise."""
+    gauge: np.ndarray
+    gauges: list[str]
+    """Null directions of each interval: gauges[gauge[t, f]]."""
     smoothness: np.ndarray | None = None
     """chi2 of the random walk from each interval to its neighbours, where they are tied (Parm smooth=...); not part of chi2."""
 

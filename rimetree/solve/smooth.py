@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .bounds import Prior
+from .gauges import named
 from .line_errors import null_space, without
 from .linear import NULL, RIDGE
 from .lines import Lines, Walk
@@ -20,6 +21,7 @@ from .lm import NULL_DIRECTIONS, Outcome, Settings, solve
 from .normal import normal, pack
 from .problem import AtomValues, Equations, Problem
 from .scaling import scaled
+from .significance import judge, reduced
 from .simd import LANES
 from .status import Status
 from .steps import LARGEST_DAMPING, TRUSTED_DAMPING
@@ -258,12 +260,16 @@ class _Joint:
         q, condition = null_space(bent)
         variance = without(lines, q, np.einsum("sii->si", blocks))
         null = (q * lines.scale[..., None]).transpose(1, 2, 0)
-        free = scaled(problem.atoms(self.theta), problem.atom_unknown, problem.blocks, null)
+        atoms = problem.atoms(self.theta)
+        free = scaled(atoms, problem.atom_unknown, problem.blocks, null)
         status = np.where(self.data == 0, Status.NO_DATA, self.status).astype(np.uint8)
         status[free.any(0) & (status == Status.CONVERGED)] = Status.SINGULAR
         blind = self._per_chain((~np.isnan(first.variance)).T, np.logical_or).T
         variance = np.where(self.alive & blind, variance, np.nan)
         rank = np.rint(effective).astype(first.rank.dtype)
+        scale = reduced(self.normal[2], self.data - rank)
+        lost = judge(problem, self.accepted, atoms, status, variance, free, scale, self.settings.min_snr)
+        gauge, gauges = named(problem.meaning, problem.retract.matrices, self.accepted, null)
         return replace(
             first,
             status=status,
@@ -275,5 +281,8 @@ class _Joint:
             variance=variance,
             null=null,
             unconstrained=free,
+            lost=lost,
+            gauge=gauge,
+            gauges=gauges,
             smoothness=self.walk.chi2(self.accepted),
         )

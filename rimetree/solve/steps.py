@@ -21,6 +21,10 @@ from .retract import retract
 from .simd import KERNEL, LANES, choose, load, store
 
 LARGEST_DAMPING = 1e10
+LEAST_DAMPING = 1e-12
+BRAKE = 1e-4
+"""Damping that begins to shorten steps along weakly constrained directions."""
+
 TRUSTED_DAMPING = 1e-5
 """A small predicted decrease means convergence only when the damping does not cause it."""
 
@@ -102,7 +106,16 @@ def _judge(course, rules, v, k, chi2):
     damping, small = course.damping[0, v], course.small[v]
     done = small and damping <= TRUSTED_DAMPING
     accept = chi2 <= course.chi2[0, v] + course.floor[v] and np.isfinite(course.decrease[0, v])
-    damping = max(damping * (1e-3 if small else 0.1), 1e-12) if accept else damping * 10
+    if not accept:
+        damping *= 10
+    elif small:
+        damping = max(damping * 1e-3, LEAST_DAMPING)
+    else:
+        kept = (course.chi2[0, v] - chi2) / course.decrease[0, v]
+        if kept > 0.75:
+            damping = max(damping * 0.1, LEAST_DAMPING)
+        elif kept < 0.25:  # steps that overshoot swing about a valley whose curvature the residuals add to
+            damping = max(damping * 10, BRAKE)
     course.damping[0, v] = damping
     if done or (small and not accept):
         course.status[v] = CONVERGED

@@ -37,7 +37,20 @@ def solver(nt=20, nf=1, status=Status.CONVERGED):
     codes, ones = np.full(shape, status, np.uint8), np.ones(shape, int)
     time, freq = np.zeros((nt, 2)) + np.arange(nt)[:, None], np.full((nf, 2), 1e9)
     return SolverTable(
-        "solve", codes, 5 * ones, 9.0 * ones, 100.0 * ones, 100 * ones, ones, ones, 1.0 * ones, time, freq, ["x"]
+        "solve",
+        codes,
+        5 * ones,
+        9.0 * ones,
+        100.0 * ones,
+        100 * ones,
+        ones,
+        ones,
+        1.0 * ones,
+        time,
+        freq,
+        ["x"],
+        0 * ones,
+        [""],
     )
 
 

@@ -69,6 +69,8 @@ def solver_table(name="solve", nc=1, nt=4, nf=2):
         time,
         freq,
         names,
+        np.zeros(shape, int),
+        ["phase of all gx"],
     )
 
 
@@ -344,7 +346,7 @@ def reshape(file):
         (drop("G"), r"x.h5: expected 3 tables, found 2; make the solutions anew"),
         (drop("meta"), r"x.h5 is incomplete: .*meta.*; make the solutions anew"),
         (reshape, r"x.h5: G/field_3C343/spw_0/flags: expected axes \(a, f, t\) = \(3, 2, 4\), found shape \(9, 9\)"),
-        (set_attribute("version", 99), r"x.h5 has version 99 of the solution format, this rimetree reads version 1"),
+        (set_attribute("version", 99), r"x.h5 has version 99 of the solution format, this rimetree reads version 2"),
         (set_attribute("complete", False), r"x.h5 is half-written: its writer never finished"),
         (set_attribute("groups", "["), r"x.h5 is damaged or half-written"),
         (set_attribute("groups", json.dumps([])), r"x.h5 is damaged or half-written"),
@@ -397,6 +399,7 @@ def test_info_summarises(tmp_path):
     assert f"Jones G: 3 antennas x 2 frequencies x 4 times, linear feeds, {flagged:.3g} % flagged" in text
     assert "Parm gx: 3 complex x 4 time x 2 frequency intervals: " in text
     assert "Solver solve [part 0]: 7 converged, 1 no data; chi2/dof 1.0000; iterations 7 (most 31)" in text
+    assert "free in 8 intervals: phase of all gx" in text
 
 
 def test_info_of_empty_solutions(tmp_path):
@@ -411,8 +414,8 @@ def test_counts_knows_codes_of_the_future():
 
 
 def test_every_status_has_its_sentence():
-    assert [s.value for s in Status] == list(range(7))
-    assert len({s.message for s in Status}) == 7 and all(s.message for s in Status)
+    assert [s.value for s in Status] == list(range(8))
+    assert len({s.message for s in Status}) == 8 and all(s.message for s in Status)
     assert Status.ITERATION_LIMIT.word == "iteration limit"
 
 

@@ -82,6 +82,10 @@ def test_rank_and_errors_are_those_of_the_pseudo_inverse() -> None:
                 for e in np.eye(10)
             ], 1,
         )  # fmt: skip
+        g = theta[0::2, s] + 1j * theta[1::2, s]
+        for k, unit in enumerate(g / abs(g)):  # errors are along and across each gain
+            turn = np.array([[unit.real, -unit.imag], [unit.imag, unit.real]])
+            jac[:, 2 * k : 2 * k + 2] = jac[:, 2 * k : 2 * k + 2] @ turn
         scale = 1 / np.sqrt((jac**2).sum(0))
         covariance = np.linalg.pinv((jac * scale).T @ (jac * scale), rcond=1e-8) * np.outer(scale, scale)
         np.testing.assert_allclose(outcome.variance[:, s], np.diag(covariance), rtol=1e-3)

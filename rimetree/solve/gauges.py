@@ -1,0 +1,261 @@
+"""Names for null directions: what the data leave free, said in words such as "phase of all gx".
+
+A null direction is compared with moves that a person has a name for: the phase, the scale or the common value of all Parms
+of one label (or of those with one qualifier in common, such as a direction), and for Jones matrices the generators of
+G -> G U. What remains is described by the Parms that take part. Nothing here knows of a particular equation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+import numpy as np
+
+ALIKE = 1e-3
+"""Two unit directions are the same where they differ by less."""
+
+PARTITIONS = 4096
+"""Most groups by qualifier that are tried."""
+
+_UNITARY = (
+    ("phase of all {}", 1j * np.eye(2)),
+    ("x-y phase of {}", 1j * np.diag([1, -1])),
+    ("x-y rotation of {}", np.array([[0, 1], [-1, 0]])),
+    ("x-y ellipticity of {}", np.array([[0, 1j], [1j, 0]])),
+)
+_HERMITIAN = (
+    ("scale of all {}", np.eye(2)),
+    ("x-y scale of {}", np.diag([1, -1])),
+    ("x-y shear of {}", np.array([[0, 1], [1, 0]])),
+    ("x-y elliptic shear of {}", np.array([[0, 1j], [-1j, 0]])),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meaning:
+    """What each unknown (n,) is: its Parm, which coefficient of it, and 0 for a real one, 1 and 2 for the parts of a
+    complex one (the imaginary part follows the real one)."""
+
+    node: np.ndarray
+    coefficient: np.ndarray
+    part: np.ndarray
+
+    def of(self, unknowns: np.ndarray) -> Meaning:
+        """Some unknowns only."""
+        return Meaning(self.node[unknowns], self.coefficient[unknowns], self.part[unknowns])
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A direction with a name: kind "phase", "scale", "common value" or "" (then `who` is the whole name)."""
+
+    kind: str
+    who: str
+    direction: np.ndarray
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.who}" if self.kind else self.who
+
+
+def named(
+    meaning: Meaning | None, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """(S,) numbers into a list of texts: the null directions of each interval, separated by "; ", "" for none.
+
+    matrices (k, 4): see `Retraction`; theta (n, S) the solution; null (n, m, S) null directions, zero where there are
+    fewer. Intervals in which the same unknowns take part in the same number of directions are described once. Without
+    `meaning` nothing has a name.
+    """
+    if meaning is None or not null.any():
+        return np.zeros(theta.shape[1], int), [""]
+    count = null.any(0).sum(0)
+    part = (np.abs(null).max(1) > ALIKE * np.abs(null).max((0, 1))[None]) & (count > 0)
+    key = np.concatenate([np.packbits(part, axis=0), count[None].astype(np.uint8)]).T
+    _, first, number = np.unique(np.ascontiguousarray(key), axis=0, return_index=True, return_inverse=True)
+    texts = ["; ".join(_describe(meaning, matrices, theta[:, s], null[:, :, s])) for s in first.tolist()]
+    distinct = list(dict.fromkeys(texts))
+    place = np.array([distinct.index(text) for text in texts])
+    return place[number.reshape(-1)], distinct
+
+
+def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray) -> list[str]:
+    """The null directions (n, m) of one interval, one text for each or for several alike."""
+    space, strength, _ = np.linalg.svd(null, full_matrices=False)
+    space = space[:, strength > ALIKE]
+    if not space.shape[1]:
+        return []
+    alive = np.abs(space).max(1) > 1e-9
+    words: list[str] = []
+    for group in _partitions(meaning, matrices, theta, alive):
+        own = [m for m in group if _inside(m.direction, space)]
+        if len(own) == len(group):
+            words += [str(m) for m in own]
+            space = _without(space, [m.direction for m in own])
+    moves = [*_matrix_moves(meaning, matrices, theta, alive), *_label_moves(meaning, matrices, theta, alive)]
+    combined, space = _combined(moves, space)
+    words += combined
+    if space.shape[1]:
+        words.append(_rest(meaning, theta, space))
+    return words
+
+
+def _labels(meaning: Meaning) -> np.ndarray:
+    return np.array([node.split(":")[0] for node in meaning.node.tolist()])
+
+
+def _moves(meaning: Meaning, theta: np.ndarray, chosen: np.ndarray, who: str) -> Iterator[_Move]:
+    """Phase and scale of the chosen unknowns, and for real ones a common value (of each coefficient)."""
+    real, first, second = (chosen & (meaning.part == p) for p in range(3))
+    if first.any():
+        turned = np.zeros(len(theta))
+        turned[first], turned[second] = -theta[second], theta[first]
+        yield _Move("phase", who, turned)
+    yield _Move("scale", who, np.where(chosen, theta, 0))
+    for coefficient in np.unique(meaning.coefficient[real]):
+        which = f" (coefficient {coefficient})" if coefficient else ""
+        yield _Move("common value", f"{who}{which}", (real & (meaning.coefficient == coefficient)) * 1.0)
+
+
+def _of_matrix(matrices: np.ndarray, count: int) -> np.ndarray:
+    found = np.zeros(count, bool)
+    found[matrices.ravel()] = found[matrices.ravel() + 1] = True
+    return found
+
+
+def _label_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[_Move]:
+    label = _labels(meaning)
+    alive = alive & ~_of_matrix(matrices, len(theta))
+    for name in dict.fromkeys(label[alive].tolist()):
+        chosen = alive & (label == name)
+        nodes = np.unique(meaning.node[chosen])
+        yield from _moves(meaning, theta, chosen, str(nodes[0]) if len(nodes) == 1 else f"all {name}")
+
+
+def _partitions(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[list[_Move]]:
+    """Moves of one kind for each value of a qualifier of a label, such as the phases of all gains of each direction."""
+    label = _labels(meaning)
+    alive = alive & ~_of_matrix(matrices, len(theta))
+    for name in dict.fromkeys(label[alive].tolist()):
+        own = np.flatnonzero(alive & (label == name))
+        parts = [node.split(":")[1:] for node in meaning.node[own].tolist()]
+        depth = min(map(len, parts))
+        for place in range(depth if depth > 1 else 0):
+            values = np.array([p[place] for p in parts])
+            distinct = dict.fromkeys(values.tolist())
+            if not 1 < len(distinct) <= PARTITIONS // len(theta) + 8:
+                continue
+            kinds: dict[str, list[_Move]] = {}
+            for value in distinct:
+                chosen = np.zeros(len(theta), bool)
+                chosen[own[values == value]] = True
+                stars = ["*"] * depth
+                stars[place] = value
+                for move in _moves(meaning, theta, chosen, ":".join([name, *stars])):
+                    kinds.setdefault(move.kind, []).append(move)
+            yield from kinds.values()
+
+
+def _matrix_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[_Move]:
+    """G -> G (1 + e K) for all matrices of one name."""
+    rows = matrices[alive[matrices].any(1)] if len(matrices) else matrices
+    label = _labels(meaning)
+    names = [_common([str(label[p]) for p in row]) for row in rows]
+    for name in dict.fromkeys(names):
+        own = rows[[n == name for n in names]]
+        matrix = (theta[own] + 1j * theta[own + 1]).reshape(-1, 2, 2)
+        for text, generator in (*_UNITARY, *_HERMITIAN):
+            moved = (matrix @ generator).reshape(-1, 4)
+            direction = np.zeros(len(theta))
+            direction[own], direction[own + 1] = moved.real, moved.imag
+            yield _Move("", text.format(name or "Jones"), direction)
+
+
+def _common(words: Sequence[str]) -> str:
+    """What words begin with alike: "G" for G.xx, G.xy..."""
+    alike = [letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False))]
+    return "".join(alike).rstrip("._")
+
+
+def _inside(direction: np.ndarray, space: np.ndarray) -> bool:
+    size = float(np.linalg.norm(direction))
+    return size > 0 and bool(np.linalg.norm(direction - space @ (space.T @ direction)) < ALIKE * size)
+
+
+def _without(space: np.ndarray, directions: Sequence[np.ndarray]) -> np.ndarray:
+    """What is left of a space (n, m) once some directions in it are taken out."""
+    inner, _ = np.linalg.qr(space.T @ np.stack(directions, 1))
+    left, strength, _ = np.linalg.svd(space - space @ (inner @ inner.T), full_matrices=False)
+    return np.asarray(left[:, strength > 0.5])
+
+
+def _combined(moves: Sequence[_Move], space: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The directions of a space that are combinations of moves, in words, and what is left of it."""
+    kept: list[_Move] = []
+    basis: list[np.ndarray] = []
+    for move in moves:  # without those that earlier ones make up
+        size = np.linalg.norm(move.direction)
+        if size and not (basis and _inside(move.direction, np.linalg.qr(np.stack(basis, 1))[0])):
+            kept.append(move)
+            basis.append(move.direction / size)
+    if not kept or not space.shape[1]:
+        return [], space
+    unit = np.stack(basis, 1)
+    _, strength, right = np.linalg.svd(unit - space @ (space.T @ unit), full_matrices=True)
+    strength = np.pad(strength, (0, len(kept) - len(strength)))
+    rows = _reduced(right[strength < ALIKE])
+    if not len(rows):
+        return [], space
+    return [_words(kept, row) for row in rows], _without(space, list(rows @ unit.T))
+
+
+def _reduced(rows: np.ndarray) -> np.ndarray:
+    """Reduced row echelon form: as few moves in each row as can be."""
+    rows, place = rows.copy(), 0
+    for column in range(rows.shape[1]):
+        if place == len(rows):
+            break
+        best = place + int(np.abs(rows[place:, column]).argmax())
+        if abs(rows[best, column]) < 10 * ALIKE:
+            continue
+        rows[[place, best]] = rows[[best, place]]
+        rows[place] /= rows[place, column]
+        others = np.arange(len(rows)) != place
+        rows[others] -= rows[others, column][:, None] * rows[place]
+        place += 1
+    return rows[:place]
+
+
+def _words(moves: Sequence[_Move], row: np.ndarray) -> str:
+    used = np.flatnonzero(np.abs(row) > 10 * ALIKE * np.abs(row).max()).tolist()
+    own = [moves[i] for i in used]
+    if len(own) == 1:
+        return str(own[0])
+    kinds = {m.kind for m in own}
+    if kinds == {""} or len(kinds) > 1:
+        return "a combination of " + " and ".join(map(str, own))
+    (kind,) = kinds
+    opposed = any(row[i] * row[j] < 0 for i, j in pairwise(used))
+    who = [m.who for m in own]
+    if opposed:
+        return f"{kind} between {' and '.join(who)}"
+    return f"common {kind} of {' and '.join(who)}"
+
+
+def _rest(meaning: Meaning, theta: np.ndarray, space: np.ndarray) -> str:
+    """A text for directions that no known move explains."""
+    row = (space**2).sum(1)
+    taking = row > ALIKE**2 * row.max()
+    nodes = list(dict.fromkeys(meaning.node[taking].tolist()))
+    labels = dict.fromkeys(node.split(":")[0] for node in nodes)
+    who = ", ".join(nodes) if len(nodes) <= 4 else f"{len(nodes)} Parms ({', '.join(labels)})"
+    first = np.flatnonzero(taking & (meaning.part == 1))
+    kind = "values"
+    if first.size and not (taking & (meaning.part == 0)).any():
+        power = theta[first] ** 2 + theta[first + 1] ** 2
+        along = theta[first, None] * space[first] + theta[first + 1, None] * space[first + 1]
+        share = (along**2 / np.maximum(power, 1e-300)[:, None]).sum() / row[taking | np.roll(taking, 1)].sum()
+        kind = "phases" if share < 0.01 else "amplitudes" if share > 0.99 else "values"
+    several = f"{space.shape[1]} patterns" if space.shape[1] > 1 else "a pattern"
+    return f"{several} of {kind} of {who}"
