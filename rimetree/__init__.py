@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .io.ms import MeasurementSet as MeasurementSet
     from .io.simulate import simulate as simulate
     from .io.solutions import Solutions as Solutions
+    from .sky.model import SkyModel as SkyModel
+    from .sky.read import read_sky as read_sky
 
 __all__ = [
     "Cells",
@@ -23,13 +25,21 @@ __all__ = [
     "Meq",
     "RimetreeError",
     "Scope",
+    "SkyModel",
     "Solutions",
     "SolveError",
     "node",
+    "read_sky",
     "simulate",
 ]
 
-_LAZY = {"MeasurementSet": "io.ms", "Solutions": "io.solutions", "simulate": "io.simulate"}
+_LAZY = {
+    "MeasurementSet": "io.ms",
+    "SkyModel": "sky.model",
+    "Solutions": "io.solutions",
+    "read_sky": "sky.read",
+    "simulate": "io.simulate",
+}
 """Names whose modules need casacore or h5py: imported when first used, so that `import rimetree` is quick."""
 
 

@@ -62,12 +62,20 @@ class Layout:
     @property
     def reads(self) -> set[str]:
         """Columns read."""
-        return {f.options["column"] for f in self.families.values() if f.cls.role == "data"} - {UVW}
+        return {f.options["column"] for f in self.families.values() if f.cls.role == "data"} - {UVW, *self.skies}
+
+    @property
+    def skies(self) -> dict[str, Mapping[str, Any]]:
+        """What is predicted from sky models, as columns, with the options of the nodes."""
+        data = [f for f in self.families.values() if f.cls.role == "data"]
+        return {f.options["column"]: f.options for f in data if "sky" in f.options}
 
     @property
     def uvw(self) -> bool:
         """Whether UVW is read."""
-        return any(f.cls.role == "data" and f.options["column"] == UVW for f in self.families.values())
+        return bool(self.skies) or any(
+            f.cls.role == "data" and f.options["column"] == UVW for f in self.families.values()
+        )
 
     @property
     def writes(self) -> set[str]:

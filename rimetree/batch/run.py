@@ -21,6 +21,7 @@ from .grid import BareGroup
 from .group import GroupRun
 from .layout import Layout, layout
 from .robust import BYTES as ROBUST_BYTES
+from .skies import Skies
 from .starting import Starting
 from .tiling import TilePlan, tile_plan
 
@@ -85,6 +86,7 @@ class _Run:
         self.path = Path(solutions) if solutions is not None else None
         self.report = Report("cells" if self.bare else str(data.path))
         self.timings = timings
+        self.skies: Skies | None = None
         self.found: Layout = layout(forest, Baselines({}, []) if self.bare else Baselines.of(data))
 
     def execute(self) -> Report:
@@ -118,6 +120,8 @@ class _Run:
             obstacles = self.data.obstacles(self.found.reads, self.found.writes)
             if obstacles:
                 raise DataError("\n".join(obstacles))
+            if self.found.skies:
+                self.skies = Skies(self.found.skies, self.data)
         if self.path is not None:
             from ..io.solutions import check_writable
 
@@ -142,7 +146,8 @@ class _Run:
             64
             if self.bare
             else group.bytes_per_slot(
-                self.found.reads | self.found.writes, spare=ROBUST_BYTES if group_run.robust else 0
+                {*self.found.reads, *self.found.writes, *self.found.skies},
+                spare=ROBUST_BYTES if group_run.robust else 0,
             )
         )
         parms = group_run.state.parms
@@ -181,7 +186,8 @@ class _Run:
     def _stream(self, group: Any, tiles: Any) -> Any:
         columns = sorted(self.found.reads | self._kept_columns())
         self.report.bytes_read += sum(t.stop - t.start for t in tiles) * group.bytes_per_slot(columns)
-        return self.data.reader(group, columns, tiles, uvw=self.found.uvw)
+        tiles = self.data.reader(group, columns, tiles, uvw=self.found.uvw)
+        return self.skies.fill(tiles) if self.skies else tiles
 
     def _kept_columns(self) -> set[str]:
         """Columns written only in part, whose other values must be kept."""
