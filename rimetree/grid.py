@@ -21,18 +21,24 @@ class Axis:
 
     @classmethod
     def of(cls, name: str, spec: Any) -> Axis:
-        """From `(start, stop, number of cells)` or from an increasing sequence of centres."""
-        if isinstance(spec, tuple) and len(spec) == 3 and isinstance(spec[2], int):
-            start, stop, count = spec
+        """From `(start, stop, number of cells)` or from a rising or falling sequence of centres."""
+        if isinstance(spec, tuple) and len(spec) == 3 and isinstance(spec[2], (int, np.integer)):
+            start, stop, count = float(spec[0]), float(spec[1]), int(spec[2])
             if count < 1 or not stop > start:
                 raise ConfigError(
                     f"axis {name!r}: expected (start, stop, number of cells) with stop > start, got {spec}"
                 )
             width = (stop - start) / count
             return cls(name, start + width * (np.arange(count) + 0.5), np.full(count, width))
-        centres = np.atleast_1d(np.asarray(spec, float))
+        try:
+            centres = np.atleast_1d(np.asarray(spec, float))
+        except (TypeError, ValueError):
+            centres = np.zeros(0)
         if centres.ndim != 1 or not centres.size or not np.all(np.isfinite(centres)):
             raise ConfigError(f"axis {name!r}: expected (start, stop, number) or a 1-D array of finite cell centres")
+        steps = np.diff(centres)
+        if not (np.all(steps > 0) or np.all(steps < 0)):
+            raise ConfigError(f"axis {name!r}: the cell centres must differ and go in one direction")
         widths = np.gradient(centres) if centres.size > 1 else np.ones(1)
         return cls(name, centres, np.abs(widths))
 

@@ -27,21 +27,35 @@ def numeric(name: str, value: Any) -> float | complex | np.ndarray:
 class Constant(NodeClass):
     """A number, or a tensor of numbers given as nested list or array; any unit. Elements equal to 0 or 1 cost nothing.
 
-    Numbers among the children of a node become Constants by themselves. (MeqTrees: Constant.)
+    With `axes`, the last axes of the array run along these axes of the grid, one value per cell (or 1 for all):
+    `Meq.Constant(bandpass, axes="freq")`, with bandpass of shape (nchan,), is a scalar that varies with frequency.
+    Numbers among the children of a node become Constants by themselves. (MeqTrees: Constant, and its `vells`.)
     """
 
     role = "constant"
     value = option(help="number, nested list or array, real or complex", per_member=True, required=True)
+    axes = option(
+        (), type=(str, tuple), help='axes of the grid along which the array runs, as "freq" or ("time", "freq")'
+    )
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        value = options["value"]
-        return options if value is None else {**options, "value": numeric("value", value)}
+        axes = (options["axes"],) if isinstance(options["axes"], str) else tuple(options["axes"])
+        if len(set(axes)) < len(axes) or not all(isinstance(axis, str) and axis for axis in axes):
+            raise ValueError(f"axes must be different names of axes of the grid, not {options['axes']!r}")
+        if options["value"] is None:
+            return {**options, "axes": axes}
+        value = numeric("value", options["value"])
+        if np.ndim(value) < len(axes):
+            raise ValueError(f"value has {np.ndim(value)} axes, fewer than axes={axes!r}")
+        return {**options, "axes": axes, "value": value}
 
     @classmethod
     def family_key(cls, options: Mapping[str, Any]) -> Any:
         """Dims, real or complex, and which elements are exactly 0 or 1."""
         value = options["value"]
+        if options["axes"]:
+            return value.shape, value.dtype.kind
         if isinstance(value, np.ndarray):
             special = np.where((value == 0) | (value == 1), value.real, -1).astype(np.int8)
             return value.shape, value.dtype.kind, special.tobytes()

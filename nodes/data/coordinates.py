@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rimetree.graph.node import NodeClass
+from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 
 
@@ -22,3 +22,20 @@ class Freq(NodeClass):
 
     role = "coordinate"
     axis: ClassVar[str] = "freq"
+
+
+@node
+class Grid(NodeClass):
+    """The centre of each cell along any axis of the cells, such as `rt.Cells(l=(-0.1, 0.1, 64))`, in the unit given there.
+
+    Data of a Measurement Set have the axes "time" and "freq" only. (MeqTrees: Grid.)
+    """
+
+    role = "coordinate"
+    axis = option(type=str, required=True, help='name of the axis: "time", "freq", "l" ...')
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if not options["axis"] or not options["axis"].strip():
+            raise ValueError('axis must be the name of an axis of the cells, as "l"')
+        return {**options, "axis": options["axis"].strip()}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add, mul, sub
+from typing import Any
 
-from rimetree.graph.node import Ring, child
+import numpy as np
+
+from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
+from rimetree.nodes.data.constant import numeric
 from rimetree.nodes.tensor.shapes import Examples, elementwise
 from rimetree.ring import Tensor
 
@@ -41,6 +46,54 @@ class Multiply(Ring):
         return reduce(lambda a, b: elementwise("multiplied", mul, a, b), factors)
 
     example = Add.example
+
+
+def _weighted(terms: Sequence[Tensor], weights: Sequence[Any]) -> Tensor:
+    """The sum of weight * term."""
+    if len(weights) != len(terms):
+        raise ValueError(f"{len(weights)} weights do not go with {len(terms)} children: give one weight for each")
+    products = [t.map(lambda e, w=w: e * w) for t, w in zip(terms, weights, strict=True)]
+    return reduce(lambda a, b: elementwise("added", add, a, b), products)
+
+
+class Weighted(Ring):
+    """What the weighted sums share."""
+
+    terms = child(help="scalars and tensors of equal dims, any unit", many=True)
+    weights = option(type=tuple, required=True, help="one number, real or complex, for each child")
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        weights = numeric("weights", options["weights"])
+        if np.ndim(weights) != 1 or not np.isfinite(weights).all():
+            raise ValueError(
+                f"weights must be a list of finite numbers, one for each child, not {options['weights']!r}"
+            )
+        return {**options, "weights": tuple(np.asarray(weights).tolist())}
+
+    @staticmethod
+    def example() -> Examples:
+        return [(((), ()), {"weights": (2.0, -0.5)}), (((2, 2), (), (2, 2)), {"weights": (1.0, 0.0, 3.0)})]
+
+
+@node
+class WSum(Weighted):
+    """w1 a + w2 b + ..., element by element."""
+
+    @staticmethod
+    def ring(*terms: Tensor, weights: Sequence[Any]) -> Tensor:
+        return _weighted(terms, weights)
+
+
+@node
+class WMean(Weighted):
+    """(w1 a + w2 b + ...) / (w1 + w2 + ...), element by element."""
+
+    @staticmethod
+    def ring(*terms: Tensor, weights: Sequence[Any]) -> Tensor:
+        if sum(weights) == 0:
+            raise ValueError("the weights add up to 0: there is no mean")
+        return _weighted(terms, [w / sum(weights) for w in weights])
 
 
 @node

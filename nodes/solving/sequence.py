@@ -1,4 +1,4 @@
-"""The order of work."""
+"""Nodes that hold what is to be done. A run does every Solver before every Sink that depends on its parameters."""
 
 from __future__ import annotations
 
@@ -24,3 +24,25 @@ class ReqSeq(NodeClass):
         if options["result"] < 0:
             raise ValueError(f"result counts the children from 0, so it cannot be {options['result']}")
         return options
+
+
+@node
+class ReqMux(ReqSeq):
+    """ReqSeq where the order does not matter. (MeqTrees: ReqMux.)"""
+
+    steps = child(help="nodes", many=True)
+
+
+@node
+class VisDataMux(NodeClass):
+    """The root of a forest that works on a Measurement Set: its Sinks, and what belongs to them.
+
+    It says nothing that a run does not know: all Solvers and Sinks of a scope are done, Solvers first, tile by tile, so
+    that it may be left out. (MeqTrees: VisDataMux, which calls `start`, `pre`, the Sinks and `post` for each tile.)
+    """
+
+    role = "sequence"
+    start = child(help="a node done first", optional=True)
+    pre = child(help="a node done before the sinks, such as a ReqSeq of Solvers", optional=True)
+    post = child(help="a node done after the sinks", optional=True)
+    sinks = child(help="Sinks", many=True)

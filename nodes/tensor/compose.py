@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, dims_text, expect
@@ -65,6 +67,47 @@ class Composer(Ring):
 
 
 @node
+class DataCollect(Ring):
+    """What is to be seen together: its children, of equal dims, stacked along a new first axis, with a label for each.
+
+    (MeqTrees: DataCollect, which inspectors plot.)
+    """
+
+    pieces = child(help="scalars or tensors of equal dims, any unit", many=True)
+    labels = option((), type=tuple, help="a text for each child")
+    title = option("", type=str, help="a text for all")
+
+    @staticmethod
+    def ring(*pieces: Tensor, labels: tuple[str, ...] = (), title: str = "") -> Tensor:
+        if labels and len(labels) != len(pieces):
+            raise ValueError(f"{len(labels)} labels do not go with {len(pieces)} children: give one label for each")
+        return Composer.ring(*pieces, dims=(0,))
+
+    @staticmethod
+    def example() -> Examples:
+        return [(((), ()), {"labels": ("a", "b")}), (((2, 2),) * 3, {})]
+
+
+def places(tensor: Tensor, index: int | tuple[int, ...], multi: bool) -> tuple[tuple[int, ...], list[int]]:
+    """Dims of a selection, and the row-major numbers of its elements. Raises ValueError where they are not in the tensor."""
+    dims, count = tensor.dims, len(tensor.elements)
+    if multi or isinstance(index, int):
+        numbers = [index] if isinstance(index, int) else list(index)
+        if not all(0 <= i < count for i in numbers):
+            raise ValueError(f"index={index} is not in {dims_text(dims)}, which has elements 0 to {count - 1}")
+        return ((len(numbers),) if multi else ()), numbers
+    if len(index) != len(dims) or not all(-1 <= i < n for i, n in zip(index, dims, strict=True)):
+        raise ValueError(f"index={list(index)} is not in {dims_text(dims)}")
+    chosen = np.arange(count).reshape(dims)[tuple(slice(None) if i < 0 else i for i in index)]
+    return chosen.shape, chosen.ravel().tolist()
+
+
+INDEX = "element number, or a list: see `multi`"
+MULTI = "a vector of these elements, not one place per axis"
+PICKS: list[dict[str, Any]] = [{"index": i} for i in (2, (1, 0), (-1, 1))] + [{"index": (0, 3), "multi": True}]
+
+
+@node
 class Selector(Ring):
     """Elements of a tensor, counted from 0.
 
@@ -73,39 +116,40 @@ class Selector(Ring):
     """
 
     tensor = child(help="any tensor")
-    index = option(0, type=(int, tuple), help="element number, or a list: see `multi`")
-    multi = option(False, type=bool, help="a vector of these elements, not one place per axis")
+    index = option(0, type=(int, tuple), help=INDEX)
+    multi = option(False, type=bool, help=MULTI)
 
     @staticmethod
     def ring(tensor: Tensor, index: int | tuple[int, ...], multi: bool = False) -> Tensor:
-        count = len(tensor.elements)
-        if multi or isinstance(index, int):
-            numbers = (index,) if isinstance(index, int) else index
-            if not all(0 <= i < count for i in numbers):
-                raise ValueError(
-                    f"index={index} is not in {dims_text(tensor.dims)}, which has elements 0 to {count - 1}"
-                )
-            picked = tuple(tensor.elements[i] for i in numbers)
-            return Tensor((len(picked),), picked) if multi else Tensor.scalar(picked[0])
-        if len(index) != len(tensor.dims) or not all(-1 <= i < n for i, n in zip(index, tensor.dims, strict=True)):
-            raise ValueError(f"index={list(index)} is not in {dims_text(tensor.dims)}")
-        return _slice(tensor, index)
+        dims, numbers = places(tensor, index, multi)
+        return Tensor(dims, tuple(tensor.elements[i] for i in numbers))
 
     @staticmethod
     def example() -> Examples:
-        picks: list[dict[str, Any]] = [{"index": i} for i in (2, (1, 0), (-1, 1))]
-        return [(((2, 2),), pick) for pick in (*picks, {"index": (0, 3), "multi": True})]
+        return [(((2, 2),), pick) for pick in PICKS]
 
 
-def _slice(tensor: Tensor, index: tuple[int, ...]) -> Tensor:
-    """The elements at these places; -1 keeps an axis."""
-    dims, elements = tensor.dims, tensor.elements
-    for axis in range(len(dims) - 1, -1, -1):
-        if index[axis] < 0:
-            continue
-        inner = math.prod(dims[axis + 1 :])
-        block = dims[axis] * inner
-        start = index[axis] * inner
-        elements = tuple(e for i in range(0, len(elements), block) for e in elements[i + start : i + start + inner])
-        dims = dims[:axis] + dims[axis + 1 :]
-    return Tensor(dims, elements)
+@node
+class Paster(Ring):
+    """The tensor `a` with the elements that a Selector of this `index` would give replaced by those of `b`.
+
+    `b` has the dims of the selection, or is a scalar that goes into every place.
+    """
+
+    a = child(help="any tensor")
+    b = child(help="what is put in, in the unit of a")
+    index = option(0, type=(int, tuple), help=INDEX)
+    multi = option(False, type=bool, help=MULTI)
+
+    @staticmethod
+    def ring(a: Tensor, b: Tensor, index: int | tuple[int, ...], multi: bool = False) -> Tensor:
+        dims, numbers = places(a, index, multi)
+        new = dict(
+            zip(numbers, expect("b", b, (), dims).elements if b.dims else b.elements * len(numbers), strict=True)
+        )
+        return Tensor(a.dims, tuple(new.get(i, e) for i, e in enumerate(a.elements)))
+
+    @staticmethod
+    def example() -> Examples:
+        picked = [(), (), (2,), (2,)]
+        return [(((2, 2), dims), pick) for dims, pick in zip(picked, PICKS, strict=True)] + [(((2, 2), ()), PICKS[2])]

@@ -6,7 +6,7 @@ from functools import reduce
 
 from rimetree.graph.node import Ring, child
 from rimetree.graph.registry import node
-from rimetree.nodes.tensor.shapes import Examples, dims_text
+from rimetree.nodes.tensor.shapes import Examples, dims_text, order
 from rimetree.ring import Tensor
 
 
@@ -77,3 +77,45 @@ class ConjTranspose(Ring):
         return transpose(matrix).map(lambda e: e.conjugate())
 
     example = Transpose.example
+
+
+@node
+class Determinant(Ring):
+    """The determinant of a square matrix, or a scalar itself.
+
+    By Bird's recursion, which needs no division: mu(X) is minus the sum of the diagonal further down in each row's place,
+    and the elements above the diagonal; F(X) = mu(X) A; det A = +- F(F(...(A)))[0, 0], n - 1 times. Reference: Bird 2011,
+    Information Processing Letters 111, 1072.
+    """
+
+    matrix = child(help="square matrix or scalar, any unit")
+
+    @staticmethod
+    def ring(matrix: Tensor) -> Tensor:
+        n = order("Determinant", matrix)
+        if not matrix.dims:
+            return matrix
+        x = matrix
+        for _ in range(n - 1):
+            below = [sum((x[k, k] for k in range(i + 1, n)), 0) for i in range(n)]
+            mu = [-below[i] if i == j else x[i, j] if i < j else 0 for i in range(n) for j in range(n)]
+            x = product(Tensor((n, n), tuple(mu)), matrix)
+        return Tensor.scalar(x.elements[0] if n % 2 else -x.elements[0])
+
+    @staticmethod
+    def example() -> Examples:
+        return [(((n, n),), {}) for n in (1, 2, 3, 4)] + [(((),), {})]
+
+
+@node
+class Trace(Ring):
+    """The sum of the diagonal elements of a square matrix; of a scalar, itself."""
+
+    matrix = child(help="square matrix or scalar, any unit")
+
+    @staticmethod
+    def ring(matrix: Tensor) -> Tensor:
+        n = order("Trace", matrix)
+        return Tensor.scalar(sum((matrix[i, i] for i in range(n)), 0)) if matrix.dims else matrix
+
+    example = Determinant.example

@@ -33,3 +33,10 @@ def expect(name: str, tensor: Tensor, *allowed: tuple[int, ...]) -> Tensor:
     if tensor.dims not in allowed:
         raise ValueError(f"{name} must be {' or '.join(map(dims_text, allowed))}, not {dims_text(tensor.dims)}")
     return tensor
+
+
+def order(name: str, matrix: Tensor) -> int:
+    """The number of rows of a square matrix; 1 for a scalar."""
+    if matrix.dims and (len(matrix.dims) != 2 or matrix.dims[0] != matrix.dims[1]):
+        raise ValueError(f"the child of {name} must be a square matrix or a scalar, not {dims_text(matrix.dims)}")
+    return matrix.dims[0] if matrix.dims else 1

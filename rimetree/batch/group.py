@@ -53,7 +53,8 @@ class GroupRun:
         complex_ = {n for n, p in self.state.parms.items() if np.iscomplexobj(p.coefs)} | set(
             self.visibilities.baseline
         )
-        self.templates, self.real = found.shapes(group.corrs, frozenset(complex_))
+        sizes = {"time": group.time.size, "freq": group.freq.size}
+        self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes)
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         self._leave_out_unseen()
         self.robust = {

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, ForestError, Issue
-from ..graph.node import Family
+from ..graph.node import Family, Reducing
+from ..plan.depends import depends
 from ..plan.lookup import lookup_template
 from ..plan.lower import Source
 from ..plan.shapes import shapes
@@ -60,6 +61,12 @@ class Layout:
         return found
 
     @property
+    def whole(self) -> str:
+        """The name of a node that takes all slots together, so that they must be held in one tile; empty: there is none."""
+        wanting = (n for n, family in self.families.items() if family.whole(("time",)))
+        return next((self.forest.name_of(n, 0) for n in wanting), "")
+
+    @property
     def reads(self) -> set[str]:
         """Columns read."""
         return {f.options["column"] for f in self.families.values() if f.cls.role == "data"} - {UVW, *self.skies}
@@ -100,11 +107,11 @@ class Layout:
                 result[number] = open_template((3,)) if uvw else ((2, 2), tuple(None if c >= 0 else 0 for c in there))
         return result
 
-    def shapes(self, corrs: Sequence[str], complex_families: frozenset[int]) -> Shapes:
+    def shapes(self, corrs: Sequence[str], complex_families: frozenset[int], sizes: Mapping[str, int]) -> Shapes:
         """Templates of all families, and which of their elements are real (see `plan.shapes`)."""
-        key = tuple(corrs), complex_families
+        key = tuple(corrs), complex_families, *sizes.values()
         if key not in self._shapes:
-            self._shapes[key] = shapes(self.families, self.templates(corrs), complex_families)
+            self._shapes[key] = shapes(self.families, self.templates(corrs), complex_families, sizes)
         found: Shapes = self._shapes[key]
         return found
 
@@ -136,6 +143,12 @@ def _layout(forest: Forest, baselines: Baselines) -> Layout:
             found.baseline[number] = _baselines(found, number, baselines, issues)
         elif family.cls.role == "parm":
             issues += [_issue(found, number, member, text) for member, text in faults(family).items()]
+    known = depends(sub.families)
+    for number, family in sub.families.items():
+        if issubclass(family.cls, Reducing) and family.whole(("time", "freq")) and known[number].data:
+            issues.append(
+                _issue(found, number, 0, "takes data of many cells together, whose flags it does not know yet")
+            )
     if issues:
         raise ForestError(issues)
     found.solvers = solver_nodes(forest, sub)

@@ -152,7 +152,7 @@ class _Run:
         )
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
-        plan = tile_plan(group.time.size, size, intervals, self.memory)
+        plan = tile_plan(group.time.size, size, intervals, self.memory, self.found.whole)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan
 

@@ -42,11 +42,14 @@ def available_memory() -> int:
     return 4 << 30
 
 
-def tile_plan(nslot: int, bytes_per_slot: int, intervals: Iterable[np.ndarray], memory: float | None) -> TilePlan:
+def tile_plan(
+    nslot: int, bytes_per_slot: int, intervals: Iterable[np.ndarray], memory: float | None, whole: str = ""
+) -> TilePlan:
     """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
 
     `memory` in bytes, by default 40 % of what is free. A span longer than that is read in several tiles, more than once.
-    Raises ConfigError where not even one slot fits.
+    `whole` names a node that needs all slots in one tile. Raises ConfigError where not even one slot, or not all that must
+    be held together, fits.
     """
     if memory is not None and not (isinstance(memory, (int, float)) and memory > 0):
         raise ConfigError(f"memory={memory!r}: expected a number of bytes, for example 4e9")
@@ -58,6 +61,13 @@ def tile_plan(nslot: int, bytes_per_slot: int, intervals: Iterable[np.ndarray], 
             "give more memory, or select fewer channels or antennas"
         )
     most = max(most, 1)
+    if whole:
+        if limit < WORKING * bytes_per_slot * nslot:
+            raise ConfigError(
+                f"memory={limit:.6g} bytes is too little: {whole} takes all {nslot} slots together, which need "
+                f"{WORKING * bytes_per_slot * nslot:.3g}; give more memory, or select less"
+            )
+        return TilePlan((slice(0, nslot),), ((slice(0, nslot),),), nslot, nslot * bytes_per_slot)
     ends = np.ones(nslot, bool)
     for interval in intervals:
         ends[:-1] &= np.diff(interval) != 0

@@ -56,6 +56,8 @@ def layout(cls: type[NodeClass], positional: int, keywords: tuple[str, ...]) -> 
                 raise ValueError(f"{_takes(cls)}, got {len(rest)}{hint}")
         elif name in given:
             places.append(given[name])
+        elif declared.optional:
+            continue
         elif free:
             places.append(free.pop(0))
         else:
@@ -72,7 +74,7 @@ def layout(cls: type[NodeClass], positional: int, keywords: tuple[str, ...]) -> 
 
 
 def _takes(cls: type[NodeClass]) -> str:
-    fixed = [name for name, c in cls.children.items() if not c.many]
+    fixed = [name for name, c in cls.children.items() if not (c.many or c.optional)]
     many = [f"at least {c.least} {name}" for name, c in cls.children.items() if c.many]
     count = f"{len(fixed)} child{'' if len(fixed) == 1 else 'ren'}"
     children = [f"{count} ({', '.join(fixed)})"] if fixed else [] if many else ["no children"]

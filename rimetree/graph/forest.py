@@ -67,6 +67,8 @@ class Forest:
         self._roots = roots
         self.layouts: dict[Any, Any] = {}
         """What runs on data have found out about this forest, for the next run."""
+        self.programs: dict[Any, Any] = {}
+        """What evaluating has compiled, by node and shape of the grid."""
 
     def __len__(self) -> int:
         return int(self._offsets[-1])

@@ -15,9 +15,9 @@ A class is a few lines. It is never instantiated; the engine reads its declarati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,8 @@ Role = Literal["compute", "constant", "coordinate", "lookup", "parm", "data", "e
 class Child:
     """One declared child. `many` takes all remaining positional children (at least `least`).
 
-    `default`, a number or the name of a class of leaves, stands for a child that is left out.
+    `default`, a number or the name of a class of leaves, stands for a child that is left out. An `optional` one is given by
+    keyword or not at all; only a class that treats all children alike can have it.
     """
 
     help: str = ""
@@ -39,6 +40,7 @@ class Child:
     many: bool = False
     least: int = 1
     default: float | str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,10 @@ def child(
     many: bool = False,
     least: int = 1,
     default: float | str | None = None,
+    optional: bool = False,
 ) -> Any:
     """Declare a child, in the order in which it is given in a call."""
-    return Child(help, unit, dims, many, least, default)
+    return Child(help, unit, dims, many, least, default, optional)
 
 
 def option(
@@ -150,9 +153,54 @@ class Function(NodeClass):
 
     coordinates: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def axes_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The grid axes whose centres `compute` gets; a class whose options say which replaces this."""
+        return cls.coordinates
+
     @staticmethod
     def compute(*args: Any, **options: Any) -> Tensor:
         """The value, from coordinate arrays and the children's tensors of planes."""
+        raise NotImplementedError
+
+
+class Over(NamedTuple):
+    """The values that a `Reducing` class takes together."""
+
+    axes: tuple[int, ...]
+    """Axes of the array, counted from the end; those along which it does not vary are left out."""
+    repeats: int = 1
+    """For how many cells each value stands, because axes along which nothing varies are collapsed."""
+    good: Any = None
+    """Which values count, as an array of booleans that broadcasts to the values'; None: all."""
+    centres: tuple[Any, ...] = ()
+    """Centres of the cells along each axis of the grid that is taken together, in the order of `axes`' option."""
+
+
+class Reducing(NodeClass):
+    """A function of all cells along some axes of the grid, per tensor element; these axes collapse.
+
+    `reduce(x, over)` gets one array and what to take together, and returns the array with those axes at extent 1, or a
+    tuple of such arrays, which become one more tensor axis. Of several children, corresponding elements are taken
+    together instead, cell by cell. A run holds axes that are taken together as a whole: tiles never change a value.
+    """
+
+    axes = option(None, type=(str, tuple), help='axes of the grid: "freq" or ("time", "freq"); None: all')
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Axes as a tuple of names, or None."""
+        axes = options["axes"]
+        if axes is None:
+            return options
+        names = (axes,) if isinstance(axes, str) else tuple(axes)
+        if not names or not all(isinstance(name, str) and name.strip() for name in names):
+            raise ValueError(f'axes must be names of axes, as "freq" or ("time", "freq"), not {axes!r}')
+        return {**options, "axes": tuple(dict.fromkeys(name.strip() for name in names))}
+
+    @staticmethod
+    def reduce(x: Any, over: Over) -> Any:
+        """The value, from an array (..., grid)."""
         raise NotImplementedError
 
 
@@ -218,3 +266,22 @@ class Family:
     size: int
     members: dict[str, Any] = field(default_factory=dict)
     """Per-member options: an array or list of length `size` each."""
+
+    @property
+    def own_axes(self) -> tuple[str, ...]:
+        """Axes of the grid along which the class itself varies, whatever its children do."""
+        if self.cls.role == "coordinate":
+            return (self.options.get("axis") or self.cls.axis,)  # type: ignore[attr-defined]
+        if issubclass(self.cls, Function):
+            return self.cls.axes_of(self.options)
+        if issubclass(self.cls, Lookup):
+            return self.cls.axes
+        return self.options.get("axes") or () if self.cls.role == "constant" else ()
+
+    def whole(self, axes: Collection[str]) -> frozenset[str]:
+        """Which of these axes must be held whole, not tile by tile, for the value to be right."""
+        if issubclass(self.cls, Reducing):
+            chosen = () if len(self.kids) > 1 else self.options.get("axes")
+        else:
+            chosen = self.own_axes if self.cls.role == "constant" else ()
+        return frozenset(axes if chosen is None else set(axes) & set(chosen))

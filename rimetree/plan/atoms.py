@@ -17,8 +17,9 @@ import numpy as np
 from ..graph.node import Family
 from ..parms.funklet import powers
 from ..ring import Plane, Tensor
-from .program import _gather, apply, fill
-from .template import NodeFailure, Template
+from .apply import apply, blaming
+from .program import _gather, fill
+from .template import Template
 
 Fixed = Mapping[str, Any]
 """What is held fixed: "values" (family -> arrays (n, St, Jt, Sf, Jf)) and "coordinates" (axis -> array in SI units)."""
@@ -280,10 +281,8 @@ class Atoms:
                     for k, v in node.members.items()
                     if k in node.cls.options and node.cls.role == "compute"
                 }
-                try:
+                with blaming(number, node.cls):
                     return apply(node, kids, members, fixed["coordinates"])
-                except (ValueError, TypeError) as error:
-                    raise NodeFailure(number, str(error).splitlines()[0]) from error
 
             tensor = value(family, np.arange(self.families[family].size, dtype=np.int32))
             return tuple(_array(tensor.elements[e]) for e in self.elements[family])

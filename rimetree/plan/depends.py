@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..graph.node import Family, Function, Lookup
+from ..graph.node import Family, Reducing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,15 @@ def depends(
     axes_of = parm_axes or {}
     for number, family in families.items():
         role = family.cls.role
-        own = Depends()
-        if role == "coordinate":
-            own = Depends(frozenset({family.cls.axis}))  # type: ignore[attr-defined]
-        elif issubclass(family.cls, Lookup):
-            own = Depends(frozenset(family.cls.axes))
-        elif role == "parm":
+        if role == "parm":
             own = Depends(axes_of.get(number, frozenset()), frozenset({number}))
         elif role == "data":
             own = Depends(frozenset({"time", "freq"}), data=True)
-        elif issubclass(family.cls, Function):
-            own = Depends(frozenset(family.cls.coordinates))
+        else:
+            own = Depends(frozenset(family.own_axes))
         for kid in family.kids:
             own |= found[kid.family]
+        if issubclass(family.cls, Reducing):
+            own = replace(own, axes=own.axes - family.whole(own.axes))
         found[number] = own
     return found

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ..graph.forest import Forest
 
 
+KEPT = 16
+"""Compiled programs that a forest keeps, those used last: the same node on a grid of the same shape compiles once."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """The value of a node on a grid.
@@ -72,12 +76,20 @@ def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -
 
 
 def _compiled(forest: Forest, family: int, member: int, cells: Cells) -> Tensor:
-    sub = subset(forest.families, {family: np.array([member])})
-    coordinates = cells.coordinates()
-    given = {n: parm_planes(f, coordinates) for n, f in sub.families.items() if f.cls.role == "parm"}
-    templates: dict[int, Template] = {n: open_template(()) for n in given}
     sizes = {name: axis.centres.size for name, axis in cells.axes.items()}
-    return Program(sub.families, [family], templates, sizes)(coordinates, given)[family]
+    key = (family, member, *sizes.items())
+    program = forest.programs.pop(key, None)
+    if program is None:
+        sub = subset(forest.families, {family: np.array([member])})
+        templates: dict[int, Template] = {n: open_template(()) for n, f in sub.families.items() if f.cls.role == "parm"}
+        program = Program(sub.families, [family], templates, sizes)
+    coordinates = cells.coordinates()
+    given = {n: parm_planes(f, coordinates) for n, f in program.families.items() if f.cls.role == "parm"}
+    value: Tensor = program(coordinates, given)[family]
+    forest.programs[key] = program
+    for oldest in list(forest.programs)[:-KEPT]:
+        del forest.programs[oldest]
+    return value
 
 
 def parm_planes(family: Family, coordinates: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:

@@ -81,6 +81,8 @@ def explain(forest: Forest, root: str | None = None, data: Any = None) -> str:
     head = f"{title}: {_plural(nodes, 'node')} in {_plural(len(sub.families), 'family')}"
     sizes = ", ".join(f"{name} {size}" for name, size in grid.sizes.items())
     head += f"; cells: {sizes}" if sizes else "; T slots, F channels"
+    if grid.sizes:
+        head += f"; {_work(sub, templates, known, grid)}"
     rows = [_row(forest, sub, n, templates, real, known[n], _solved(sub.families), grid) for n in sub.families]
     lines = [head, *_table(("#", "class", "nodes", "first", "children", "value", "varies", "kept for", "bytes"), rows)]
     lines += explain_solvers(forest, sub, templates, known)
@@ -101,11 +103,36 @@ def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template
             given[number] = open_template((3,) if vector else (2, 2))
             complex_ |= set() if vector else {number}
     try:
-        return shapes(sub.families, given, frozenset(complex_))
+        return shapes(sub.families, given, frozenset(complex_), _sizes(sub.families, grid))
     except NodeFailure as failure:
         from .evaluate import explained
 
         raise explained(forest, failure, sub) from failure
+
+
+def _sizes(families: Mapping[int, Family], grid: Grid) -> dict[str, int]:
+    """Cells per axis; where they are not known, as many as the constants on a grid have, or any number."""
+    sizes = {"time": 2, "freq": 3}
+    if grid.sizes:
+        return sizes | dict(grid.sizes)
+    for family in families.values():
+        known = np.shape(family.members["value"][0]) if family.cls.role == "constant" else ()
+        extents = known[len(known) - len(family.own_axes) :] or (2,) * len(family.own_axes)
+        for axis, extent in zip(family.own_axes, extents, strict=True):
+            if axis not in sizes or extent > 1:
+                sizes[axis] = extent
+    return sizes
+
+
+def _work(sub: Subset, templates: Mapping[int, Template], known: Mapping[int, Depends], grid: Grid) -> str:
+    """How many numbers are computed, and how many there would be if every node filled the grid."""
+    least = most = 0
+    for number, family in sub.families.items():
+        if family.cls.role in ("compute", "equation") and number in templates:
+            elements = family.size * sum(v is None for v in templates[number][1])
+            least += elements * int(np.prod([grid.sizes.get(axis, 1) for axis in known[number].axes], initial=1))
+            most += elements * int(np.prod(list(grid.sizes.values())))
+    return f"{least:,} cell evaluations ({most:,} on the whole grid)"
 
 
 def _solved(families: Mapping[int, Family]) -> frozenset[int]:

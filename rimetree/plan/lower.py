@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.node import Family, Kid, Ring
+from ..graph.node import Family, Kid, Reducing, Ring
 from ..ring import NUMBERS, Number, Tensor
+from .apply import blaming
 from .template import NodeFailure, Template
 
 MAX_TERMS = 64
@@ -137,8 +138,12 @@ class Lowering:
         sum."""
         self.solvable: set[int] = set(solvable)
         for number in sorted(families):
-            if any(kid.family in self.solvable for kid in families[number].kids):
+            family = families[number]
+            if any(kid.family in self.solvable for kid in family.kids):
                 self.solvable.add(number)
+                if issubclass(family.cls, Reducing) and family.whole(("time", "freq")):
+                    text = "takes cells together, so that what is below it cannot be solved for; solve for its value"
+                    raise NodeFailure(number, text)
 
     def family(self, number: int) -> Tensor:
         """All members of a family as polynomials (or numbers), one equation per member."""
@@ -184,11 +189,10 @@ class Lowering:
         children = self._children(family, path)
         self.free = frozenset(self.paths[path].labels)
         try:
-            tensor = family.cls.ring(*children, **_options(family))
+            with blaming(number, family.cls, _TooManyTerms):
+                tensor = family.cls.ring(*children, **_options(family))
         except _TooManyTerms:
             return self._factor(number, path)
-        except (ValueError, TypeError) as error:
-            raise NodeFailure(number, str(error).splitlines()[0]) from error
         return tensor if self._worthwhile(number, path, tensor) else self._factor(number, path)
 
     def _worthwhile(self, number: int, path: int, tensor: Tensor) -> bool:

@@ -11,8 +11,9 @@ from ..graph.node import Family
 from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
+from .apply import apply, blaming, centres
 from .lookup import looked_up
-from .program import apply
+from .program import spread
 from .template import NodeFailure
 
 
@@ -43,16 +44,17 @@ def _value(family: Family, node: tuple[int, int], children: list[list[Tensor]], 
     shape = cells.shape
     if role == "constant":
         values = np.asarray(family.members["value"][member])
-        return Tensor(values.shape, tuple(Plane(np.full((1, *shape), v)) for v in values.reshape(-1)))
+        dims = values.shape[: values.ndim - len(family.own_axes)]
+        elements = values.reshape(-1, *values.shape[len(dims) :])
+        planes = (spread(number, e[None], family.own_axes, cells.coordinates()) for e in elements)
+        return Tensor(dims, tuple(Plane(np.broadcast_to(p, (1, *shape))) for p in planes))
     if role == "coordinate":
-        axis = family.cls.axis  # type: ignore[attr-defined]
-        if axis not in cells.axes:
-            raise NodeFailure(number, f"needs the axis {axis!r}, which the cells do not have")
-        return Tensor.scalar(Plane(np.broadcast_to(cells.coordinates()[axis], shape)[None]))
+        with blaming(number, family.cls):
+            return Tensor.scalar(Plane(np.broadcast_to(centres(family.own_axes[0], cells.coordinates()), shape)[None]))
     if role == "lookup":
         single = replace(family, members={key: [v[member]] for key, v in family.members.items()}, size=1)
-        elements = looked_up(number, single, cells.coordinates())
-        return Tensor(family.cls.dims(family.options), tuple(Plane(np.broadcast_to(e, (1, *shape))) for e in elements))  # type: ignore[attr-defined]
+        found = looked_up(number, single, cells.coordinates())
+        return Tensor(family.cls.dims(family.options), tuple(Plane(np.broadcast_to(e, (1, *shape))) for e in found))  # type: ignore[attr-defined]
     if role == "parm":
         grid = cells.coordinates()
         value = polynomial(coefficients(family)[member : member + 1], grid["time"], grid["freq"])
@@ -64,7 +66,5 @@ def _value(family: Family, node: tuple[int, int], children: list[list[Tensor]], 
         for key, value in family.members.items()
         if key in family.cls.options
     }
-    try:
+    with blaming(number, family.cls):
         return apply(replace(family, kids=()), [t for group in children for t in group], members, cells.coordinates())
-    except (ValueError, TypeError) as error:
-        raise NodeFailure(number, str(error).splitlines()[0]) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..graph.node import Elementwise, Family, Function, Kid, Lookup, Ring
-from ..ring import NUMBERS, Plane, Tensor
+from ..graph.node import Family, Kid, Lookup, Ring
+from ..ring import Plane, Tensor
+from .apply import apply, blaming, centres
 from .depends import Depends, depends
 from .lookup import looked_up, lookup_template
 from .template import NodeFailure, Template
@@ -70,7 +72,10 @@ class Program:
     def inputs(self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None) -> Inputs:
         """Everything that the traced function takes, as one pytree."""
         rank = len(coordinates)
-        values = {n: tuple(a.reshape(a.shape[:1] + (1,) * rank) for a in v) for n, v in self._constants.items()}
+        values = {
+            n: tuple(spread(n, a, self.families[n].own_axes, coordinates) for a in v)
+            for n, v in self._constants.items()
+        }
         values.update({number: looked_up(number, self.families[number], coordinates) for number in self._lookups})
         values.update({number: tuple(arrays) for number, arrays in (given or {}).items()})
         index = {
@@ -85,7 +90,8 @@ class Program:
             for number, family in self.families.items()
             if family.cls.role == "compute" and family.members
         }
-        return {"coordinates": dict(coordinates), "values": values, "index": index, "members": members}
+        # JAX sorts the keys of a dict; the order here is that of the axes.
+        return {"coordinates": OrderedDict(coordinates), "values": values, "index": index, "members": members}
 
     def _is_plain(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> bool:
         """Whether numpy is done before XLA has compiled: little work, and nothing but + - *."""
@@ -178,20 +184,16 @@ class _Trace:
             return fill(program.templates[number], map(Plane, self.inputs["values"][number]))
         family = program.families[number]
         if family.cls.role == "coordinate":
-            axis = family.cls.axis  # type: ignore[attr-defined]
-            if axis not in self.inputs["coordinates"]:
-                raise NodeFailure(number, f"needs the axis {axis!r}, which the cells do not have")
-            return Tensor.scalar(Plane(self.inputs["coordinates"][axis][None]))
+            with blaming(number, family.cls):
+                return Tensor.scalar(Plane(centres(family.own_axes[0], self.inputs["coordinates"])[None]))
         if family.cls.role in ("parm", "data"):
             raise NodeFailure(number, "has no value here: data are read in a run on a Measurement Set")
         kids = [self._kid(number, place, kid, rows) for place, kid in enumerate(family.kids)]
         members = self.inputs["members"].get(number, {})
         if rows is not None:
             members = {key: value[rows] for key, value in members.items()}
-        try:
+        with blaming(number, family.cls):
             return apply(family, kids, members, self.inputs["coordinates"])
-        except (ValueError, TypeError) as error:
-            raise NodeFailure(number, str(error).splitlines()[0]) from error
 
     def _kid(self, number: int, place: int, kid: Kid, rows: Any) -> Tensor:
         program = self.program
@@ -228,56 +230,29 @@ class _Trace:
         )
 
 
-def apply(family: Family, kids: Sequence[Tensor], members: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Tensor:
-    """One node class applied to the Tensors of its children. Raises ValueError where they do not fit."""
-    cls = family.cls
-    options = {k: v for k, v in family.options.items() if k in cls.options} | dict(members)
-    if issubclass(cls, Elementwise):
-        return _elementwise(cls, kids, options)
-    if issubclass(cls, Ring):
-        return cls.ring(*kids, **options)
-    if issubclass(cls, Function):
-        missing = [name for name in cls.coordinates if name not in coordinates]
-        if missing:
-            raise ValueError(f"needs the axis {missing[0]!r}, which the cells do not have")
-        return cls.compute(*(coordinates[name][None] for name in cls.coordinates), *kids, **options)
-    if cls.role in ("sink", "sequence"):
-        place = options.get("result", 0) if cls.role == "sequence" else 0
-        if not 0 <= place < len(kids):
-            raise ValueError(f"result={place} is not one of its {len(kids)} children, counted from 0")
-        return kids[place]
-    raise ValueError(f"a {cls.__name__} has no value of its own: use forest.run")
-
-
-def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
-    shapes = {kid.dims for kid in kids if kid.dims}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"children of unequal shapes {', '.join(map(str, sorted(shapes)))}: expected equal ones or scalars"
-        )
-    dims = shapes.pop() if shapes else ()
-    count = int(np.prod(dims, dtype=int))
-    elements = []
-    for i in range(count):
-        args = [kid.elements[i] if kid.dims else kid.elements[0] for kid in kids]
-        if all(isinstance(a, NUMBERS) for a in args):
-            from .xla import jax
-
-            with jax.ensure_compile_time_eval():
-                elements.append(np.asarray(cls.compute(*map(np.asarray, args), **options)).item())
-        else:
-            elements.append(Plane(cls.compute(*(a.array if isinstance(a, Plane) else a for a in args), **options)))
-    return Tensor(dims, tuple(elements))
-
-
 def constant(family: Family) -> tuple[Template, tuple[np.ndarray, ...]]:
-    """Template and open arrays (n, 1, 1) of a Constant family: elements equal in all members are numbers."""
+    """Template and open arrays (n, its own axes) of a Constant family: elements equal everywhere are numbers."""
     values = np.asarray(list(family.members["value"]))
-    dims = values.shape[1:]
-    flat = values.reshape(len(values), -1)
-    numbers = tuple(column[0].item() if (column == column[0]).all() else None for column in flat.T)
-    arrays = tuple(column for column, number in zip(flat.T, numbers, strict=True) if number is None)
+    grid = values.shape[values.ndim - len(family.own_axes) :]
+    dims = values.shape[1 : values.ndim - len(grid)]
+    columns = np.moveaxis(values.reshape(len(values), -1, *grid), 1, 0)
+    numbers = tuple(c.flat[0].item() if (c == c.flat[0]).all() else None for c in columns)
+    arrays = tuple(column for column, number in zip(columns, numbers, strict=True) if number is None)
     return (dims, numbers), arrays
+
+
+def spread(number: int, array: np.ndarray, axes: Sequence[str], coordinates: Mapping[str, Any]) -> np.ndarray:
+    """An array (n, axes) on the axes of the grid. Raises NodeFailure for the family `number` where it does not fit."""
+    grid = list(coordinates)
+    for axis, extent in zip(axes, array.shape[1:], strict=True):
+        if axis not in grid:
+            raise NodeFailure(number, f"has values along {axis!r}, an axis that the cells do not have")
+        cells = coordinates[axis].shape[grid.index(axis)]
+        if extent not in (1, cells):
+            raise NodeFailure(number, f"has {extent} values along {axis!r}, where the cells are {cells}")
+    order = sorted(range(len(axes)), key=lambda i: grid.index(axes[i]))
+    extents = {axes[i]: array.shape[1 + i] for i in order}
+    return array.transpose(0, *(1 + i for i in order)).reshape(len(array), *(extents.get(name, 1) for name in grid))
 
 
 def fill(template: Template, planes: Iterable[Plane]) -> Tensor:

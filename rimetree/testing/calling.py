@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph.node import Family, NodeClass
-from ..plan.program import apply
+from ..plan.apply import apply
 from ..plan.xla import jnp
 from ..ring import NUMBERS, Plane, Tensor
 
@@ -28,14 +28,18 @@ def call_node(cls: type[NodeClass], *children: Any, coordinates: Grid | None = N
 
 def apply_class(cls: type[NodeClass], kids: Sequence[Tensor], options: Mapping[str, Any], grid: Grid) -> Tensor:
     """The class applied to Tensors, with all its options; per-member ones become arrays, as in the engine."""
-    given = {**{name: option.default for name, option in cls.options.items()}, **options}
-    given = cls.normalise(given)
+    given = cls.normalise(defaults(cls) | dict(options))
     members = {
         name: np.reshape(given.pop(name), (1,) * (1 + len(grid)))
         for name, option in cls.options.items()
         if option.per_member and isinstance(given[name], (int, float))
     }
     return apply(Family(0, cls, given, (), 1), kids, members, grid)
+
+
+def defaults(cls: type[NodeClass]) -> dict[str, Any]:
+    """The options of a class where none are given."""
+    return {name: option.default for name, option in cls.options.items()}
 
 
 def tensor(value: Any, rank: int) -> Tensor:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..graph.node import Elementwise, Function, NodeClass, Ring
+from ..graph.node import Elementwise, Function, NodeClass, Reducing, Ring
 from ..graph.registry import get
 from ..plan.xla import jax
 from ..ring import NUMBERS, Plane, Tensor
-from .calling import apply_class, stacked, tensor
+from .calling import apply_class, defaults, stacked, tensor
 from .exact import Exact
 
 Example = tuple[Sequence[Any], Mapping[str, Any]]
@@ -44,7 +45,7 @@ def check_node(cls: type[NodeClass], examples: Iterable[Example] | None = None) 
     change places. `examples` replaces the class's own `example()`.
     """
     _check_declarations(cls)
-    if not issubclass(cls, (Elementwise, Ring, Function)):
+    if not issubclass(cls, (Elementwise, Ring, Function, Reducing)):
         return
     for children, options in list(examples) if examples is not None else _examples(cls):
         for complex_ in (False, True)[: 1 if getattr(cls, "real", False) else 2]:
@@ -98,9 +99,10 @@ class _Check:
         self.cls = cls
         self.options = options
         self.random = np.random.default_rng(zlib.crc32(cls.__name__.encode()))
-        axes = dict.fromkeys(("time", "freq", *getattr(cls, "coordinates", ())))
+        own = cls.axes_of(cls.normalise(defaults(cls) | dict(options))) if issubclass(cls, Function) else ()
+        axes = dict.fromkeys(("time", "freq", *own))
         self.rank = len(axes)
-        self.grid = {axis: self._axis(axis, i) for i, axis in enumerate(axes)}
+        self.grid = OrderedDict((axis, self._axis(axis, i)) for i, axis in enumerate(axes))
         self.children = [self._values(child, i, complex_) for i, child in enumerate(children)]
         self.label = f"children of dims {[c.shape[: c.ndim - self.rank - 1] for c in self.children]}, options {options}"
         self.label += ", complex" if complex_ else ", real"
@@ -112,7 +114,7 @@ class _Check:
         self.check_repeatable()
         self.check_grids()
         self.check_members()
-        if getattr(self.cls, "smooth", True):
+        if self.children and getattr(self.cls, "smooth", True):
             self.check_derivative()
         if issubclass(self.cls, Ring):
             self.check_ring()
@@ -146,14 +148,17 @@ class _Check:
             collapsed = [self._collapse(c, mask) for c, mask in zip(self.children, masks, strict=True)]
             spread = [np.broadcast_to(c, w.shape).copy() for c, w in zip(collapsed, self.children, strict=True)]
             self.close(f"with {name}", self.evaluate(collapsed, self.grid), self.function(spread, self.grid))
+        if issubclass(self.cls, Reducing):
+            return
         point = [self._collapse(c, none) for c in self.children]
-        grid = {axis: values.reshape(-1)[:1].reshape((1,) * self.rank) for axis, values in self.grid.items()}
+        grid = OrderedDict((axis, v.reshape(-1)[:1].reshape((1,) * self.rank)) for axis, v in self.grid.items())
         self.close("on one cell", self.evaluate(point, grid), self._collapse(self.full, none))
 
     def check_members(self) -> None:
         """A batch is its members."""
         take: tuple[Any, ...] = (..., slice(1, 2), *[slice(None)] * self.rank)
-        self.close("of one member alone", self.function([c[take] for c in self.children], self.grid), self.full[take])
+        full = self.full if self.full.shape[-self.rank - 1] == 1 else self.full[take]
+        self.close("of one member alone", self.function([c[take] for c in self.children], self.grid), full)
 
     def check_derivative(self) -> None:
         """jax.jvp along random directions against central differences; complex children also along i times these."""
@@ -216,7 +221,7 @@ class _Check:
         got, expected = np.asarray(got), np.asarray(expected)
         dims = [a.shape[: a.ndim - self.rank - 1] for a in (got, expected)]
         _expect(self.cls, dims[0] == dims[1], f"{what}: dims {dims[0]} instead of {dims[1]} ({self.label})")
-        atol = rtol * float(np.abs(expected).max()) if atol is None else atol
+        atol = rtol * float(max(np.abs(expected).max(), np.abs(self.full).max())) if atol is None else atol
         wrong = ~np.isclose(got, expected, rtol=rtol, atol=atol)
         if wrong.any():
             worst = float(np.abs(got - expected).max())

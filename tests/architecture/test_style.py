@@ -10,7 +10,7 @@ SOURCES = sorted(f for top in ("rimetree", "nodes", "trees") for f in (ROOT / to
 FILE_LINES, FUNCTION_LINES = 500, 60
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
-CONTRACT = {"compute", "ring", "normalise", "family_key", "example", "dims", "observe", "look_up"}
+CONTRACT = {"compute", "ring", "reduce", "axes_of", "normalise", "family_key", "example", "dims", "observe", "look_up"}
 """Methods of node classes that are documented once, on NodeClass or in the docstring of the class."""
 
 

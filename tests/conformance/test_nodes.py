@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from rimetree.graph import registry
-from rimetree.graph.node import Elementwise, Function, Ring
+from rimetree.graph.node import Elementwise, Function, Reducing, Ring
 from rimetree.testing import call_node, check_node
 
 CLASSES = registry.names()
-COMPUTING = [name for name in CLASSES if issubclass(registry.get(name), (Elementwise, Ring, Function))]
+COMPUTING = [name for name in CLASSES if issubclass(registry.get(name), (Elementwise, Ring, Function, Reducing))]
 
 FREQ = np.array([[1.0e8, 1.4e8, 1.8e8]])
 GRID = {"time": np.array([[0.5], [1.5]]), "freq": FREQ}
@@ -37,6 +39,16 @@ def inverse(a):
     return np.moveaxis(np.linalg.inv(np.moveaxis(a, (0, 1), (-2, -1))), (-2, -1), (0, 1))
 
 
+def determinant(a):
+    """numpy's own determinant, matrix axes last."""
+    return np.linalg.det(np.moveaxis(a, (0, 1), (-2, -1)))
+
+
+def gaussian_vector(stddev, mean):
+    normal = [stddev * stats.norm.ppf(noise(draw)) for draw in range(4)]
+    return np.array([mean + normal[0] + 1j * normal[1], mean + normal[2] + 1j * normal[3]])
+
+
 def geometric_phase(lmn, uvw, sign):
     path = uvw[0] * lmn[0] + uvw[1] * lmn[1] + uvw[2] * (lmn[2] - 1)
     angle = sign * 2 * np.pi * FREQ / LIGHT * path
@@ -57,6 +69,46 @@ def stokes(b, basis="linear"):
     return np.einsum("ij...,sji->s...", b, PAULI[basis]) / 2
 
 
+def cells(function, *axes):
+    """A numpy function of all cells along some of the axes 0 time, 1 freq; they stay with extent 1."""
+    return lambda a: function(a, axis=tuple(a.ndim - 2 + axis for axis in axes), keepdims=True)
+
+
+def rms(a, **along):
+    return np.sqrt(np.mean(np.abs(a) ** 2, **along))
+
+
+def location(find):
+    """Time and frequency of the cell of the extreme, member by member."""
+
+    def found(a):
+        places = [np.unravel_index(find(member), SHAPE[1:]) for member in a]
+        return np.array([[GRID["time"][t, 0] for t, _ in places], [FREQ[0, f] for _, f in places]])[..., None, None]
+
+    return found
+
+
+def scramble(*words):
+    """SplitMix64 chained over words, in Python's integers: the output for the sum or the exclusive or of each with the last."""
+    state = 0
+    for i, word in enumerate(words):
+        z = ((word if i == 0 else state ^ word) + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        state = z ^ (z >> 31)
+    return state
+
+
+def bits(x):
+    return struct.unpack("<Q", struct.pack("<d", x))[0]
+
+
+def noise(draw, seed=5):
+    """Uniform numbers over (1, time, freq) for one draw."""
+    words = [[scramble(seed, draw, bits(t), bits(f)) for f in FREQ[0]] for t in GRID["time"][:, 0]]
+    return (np.array([[word >> 12 for word in row] for row in words], float)[None] + 0.5) / 2**52
+
+
 # Per class: the dims of the children, the options, and the value by numpy.
 ORACLES = {
     "Abs": [((S,), {}, np.abs)],
@@ -66,6 +118,11 @@ ORACLES = {
     "Asin": [((M,), {}, np.arcsin)],
     "Atan": [((S,), {}, np.arctan)],
     "Atan2": [((S, S), {}, np.arctan2)],
+    "Bessel": [
+        ((S,), {}, lambda a: special.j0(a)),
+        ((S,), {"order": 3}, lambda a: special.jv(3, a)),
+        ((S,), {"order": -3}, lambda a: -special.jv(3, a)),
+    ],
     "Ceil": [((S,), {}, np.ceil)],
     "Composer": [
         ((S, V3), {}, lambda a, b: np.array([a, *b])),
@@ -78,6 +135,8 @@ ORACLES = {
     "ConjTranspose": [((M,), {}, lambda a: np.conj(np.swapaxes(a, 0, 1))), ((V3,), {}, np.conj)],
     "Cos": [((S,), {}, np.cos)],
     "Cosh": [((S,), {}, np.cosh)],
+    "DataCollect": [((V3, V3), {"labels": ["a", "b"]}, lambda a, b: np.stack([a, b]))],
+    "Determinant": [((M,), {}, determinant), (((4, 4),), {}, determinant), ((S,), {}, lambda a: a)],
     "Delay": [
         ((S,), {}, lambda tau: np.exp(-2j * np.pi * FREQ * tau)),
         ((S, S), {}, lambda tau, phase: np.exp(1j * (phase - 2 * np.pi * FREQ * tau))),
@@ -91,6 +150,35 @@ ORACLES = {
     "Invert": [((S,), {}, lambda a: 1 / a)],
     "Log": [((S,), {}, np.log)],
     "Matrix22": [((S,) * 4, {}, lambda a, b, c, d: np.array([[a, b], [c, d]]))],
+    "GaussNoise": [
+        ((), {"seed": 5}, lambda: stats.norm.ppf(noise(0))),
+        ((), {"seed": 5, "stddev": 0.5, "mean": 3.0, "complex": True, "dims": 2}, lambda: gaussian_vector(0.5, 3.0)),
+    ],
+    "Max": [((M,), {}, cells(np.max, 0, 1)), ((S, M, S), {}, lambda a, b, c: np.maximum(np.maximum(a, b), c))],
+    "MaxLocation": [((S,), {}, location(np.argmax))],
+    "MatrixInvert": [((M,), {}, inverse), (((4, 4),), {}, inverse), ((S,), {}, lambda a: 1 / a)],
+    "Mean": [
+        ((M,), {}, cells(np.mean, 0, 1)),
+        ((S,), {"axes": "freq"}, cells(np.mean, 1)),
+        ((S, M), {}, lambda a, b: (a + b) / 2),
+    ],
+    "Min": [((S,), {"axes": ["freq", "time"]}, cells(np.min, 0, 1)), ((S, S), {}, np.minimum)],
+    "MinLocation": [((S,), {}, location(np.argmin))],
+    "NElements": [((S,), {}, lambda a: 6), ((S,), {"axes": "time"}, lambda a: 2)],
+    "Norm": [((V3,), {}, lambda a: np.sqrt((np.abs(a) ** 2).sum(0))), ((S,), {}, np.abs)],
+    "Paster": [
+        ((M, S), {"index": 2}, lambda a, b: np.array([[a[0, 0], a[0, 1]], [b, a[1, 1]]])),
+        ((M, (2,)), {"index": [-1, 1]}, lambda a, b: np.array([[a[0, 0], b[0]], [a[1, 0], b[1]]])),
+        ((M, (2,)), {"index": [3, 0], "multi": True}, lambda a, b: np.array([[b[1], a[0, 1]], [a[1, 0], b[0]]])),
+    ],
+    "Product": [((M,), {}, cells(np.prod, 0, 1)), ((S,), {"axes": "time"}, cells(np.prod, 0))],
+    "RandomNoise": [((), {"seed": 5, "low": -1.0, "high": 2.0}, lambda: 3 * noise(0) - 1)],
+    "Rms": [((M,), {}, cells(rms, 0, 1))],
+    "StdDev": [((M,), {}, cells(np.std, 0, 1)), ((S,), {"axes": "freq"}, cells(np.std, 1))],
+    "Sum": [((M,), {}, cells(np.sum, 0, 1)), ((S,), {"axes": "time"}, cells(np.sum, 0))],
+    "Trace": [((M,), {}, np.trace), (((3, 3),), {}, np.trace), ((S,), {}, lambda a: a)],
+    "WMean": [((M, S), {"weights": [3, 1]}, lambda a, b: (3 * a + b) / 4)],
+    "WSum": [((M, S), {"weights": [2, -1j]}, lambda a, b: 2 * a - 1j * b)],
     "MatrixInvert22": [((M,), {}, inverse), ((S,), {}, lambda a: 1 / a)],
     "MatrixMultiply": [
         ((M, M, M), {}, matmul),

@@ -26,7 +26,8 @@ def lowered(define: Callable[[rt.Scope], None], values: dict[str, Any]) -> np.nd
     forest = ns.forest()
     families = dict(enumerate(forest.families))
     parms = {n for n, f in families.items() if f.cls.role == "parm"}
-    templates, _ = shapes(families, {n: open_template(()) for n in parms}, frozenset(parms))
+    sizes = {"time": 2, "freq": 3}
+    templates, _ = shapes(families, {n: open_template(()) for n in parms}, frozenset(parms), sizes)
     low = Lowering(families, templates, frozenset(parms))
     (condeq,) = (n for n, f in families.items() if f.cls.role == "equation")
     known = {n: np.array([values[name] for name in families[n].members["name"]]) for n in parms}
