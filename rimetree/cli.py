@@ -123,6 +123,8 @@ def run(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value that replaces one of CONFIG.yaml; repeat as needed.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the finished steps of CONFIG.yaml's solution files.")] = False,
+    report: Annotated[str | None, typer.Option(help="HTML page on what CONFIG.yaml did, with plots.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, solve and write nothing.")] = False,
     timings: Annotated[
         bool, typer.Option("--timings", help="A line per solution interval, and detailed timings.")
@@ -132,21 +134,21 @@ def run(
     """Solve and correct: a script with an equation of your own, or a configuration of Jones terms."""
     selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
     if Path(file).suffix in (".yaml", ".yml"):
-        if option:
-            raise ConfigError("-o is for scripts; change a key of a configuration with --set key=value")
-        own = {"ms": ms, "solutions": solutions, "memory": memory, "overwrite": overwrite or None}
-        own |= {f"selection.{key}": value for key, value in selection.items()}
-        changes = [f"{key}={json.dumps(value)}" for key, value in own.items() if value is not None] + (change or [])
-        report = _run_config(file, changes, dry_run, quiet)
-    elif change:
-        raise ConfigError("--set is for configurations; give options to a script with -o key=value")
+        others = {"--ms": ms, "--option": option, "--solutions": solutions, "--memory": memory, **selection}
+        given = [name if name.startswith("--") else f"--{name}" for name, value in others.items() if value]
+        if given:
+            raise ConfigError(f"{', '.join(given)}: for scripts; change a key of a configuration with --set solve.0.key=value")
+        changes = [*(change or ()), *([f"report={json.dumps(report)}"] if report else ())]
+        done = _run_config(file, changes, overwrite, resume, dry_run, quiet)
+    elif change or resume or report:
+        raise ConfigError("--set, --resume and --report are for configurations; give options to a script with -o key=value")
     else:
-        report = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, timings, quiet)
-    if report is None:
+        done = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, timings, quiet)
+    if done is None:
         return 0
     if not quiet:
-        print(report.full() if timings else report)
-    if report.converged:
+        print(done.full() if timings else done)
+    if done.converged:
         return 0
     return _fail("some solution intervals did not converge (--timings lists all); the rest was done", 3)
 
@@ -155,11 +157,12 @@ def _selection(**given: str | None) -> dict[str, str]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _run_config(file: str, changes: list[str], dry_run: bool, quiet: bool) -> Any:
-    from .batch.chain import run_chain
-    from .batch.config import load
+def _run_config(file: str, changes: list[str], overwrite: bool, resume: bool, dry_run: bool, quiet: bool) -> Any:
+    from .pipeline.load import load
+    from .pipeline.run import run as run_blocks
 
-    return run_chain(load(file, changes), progress=not quiet, dry_run=dry_run)
+    config = load(file, changes)
+    return run_blocks(config, overwrite=overwrite, resume=resume, dry_run=dry_run, progress=not quiet)
 
 
 def _run_script(
@@ -182,11 +185,7 @@ def _run_script(
 
             print("\n".join(check(forest, data, solutions, overwrite)))
             return None
-        size = None
-        if memory is not None:
-            from .batch.config import memory_bytes
-
-            size = memory_bytes(memory)
+        size = _memory(memory)
         return forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet, timings=timings)
 
 
@@ -232,17 +231,47 @@ def explain(
 
 
 @app.command()
-def config() -> None:
-    """Print a commented configuration (delays, gains, bandpasses) to start from."""
+def config(
+    template: Annotated[str | None, typer.Option("--template", help="Which example; without it: a list of all.")] = None,
+) -> None:
+    """Print a commented configuration to start from, or list them."""
     from importlib.resources import files
 
-    print(files("rimetree.trees").joinpath("kgb.yaml").read_text(encoding="utf-8"), end="")
+    from .errors import nearest
+
+    examples = {path.name[:-5]: path for path in files("rimetree.trees").joinpath("examples").iterdir()}
+    if template is None:
+        for name in sorted(examples):
+            first = examples[name].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            print(f"{name:20}  {first}")
+        return
+    if template not in examples:
+        raise ConfigError(f"there is no example {template!r}{nearest(template, examples)}; there are {', '.join(sorted(examples))}")
+    print(examples[template].read_text(encoding="utf-8"), end="")
+
+
+def _of_script(file: str) -> bool:
+    """Whether a solution file was made by a script rather than a configuration."""
+    import h5py
+
+    return bool(Path(file).is_file() and h5py.is_hdf5(file) and "format" in h5py.File(file, "r").attrs)
 
 
 @app.command()
 def info(file: Annotated[str, typer.Argument(help="HDF5 solution file.")]) -> None:
     """Summarise a solution file."""
-    from .io.solutions import info as describe
+    if _of_script(file):
+        from .io.solutions import info as describe
+    else:
+        from .pipeline.show import info as describe
+
+    print(describe(file))
+
+
+@app.command(name="fluxscale-info")
+def fluxscale_info(file: Annotated[str, typer.Argument(help="HDF5 solution file.")]) -> None:
+    """Print the flux scales in a solution file."""
+    from .pipeline.show import fluxscale_info as describe
 
     print(describe(file))
 
@@ -253,10 +282,16 @@ def plot(
     folder: Annotated[str, typer.Option("-o", "--output", help="Folder for the plots.")] = "plots",
 ) -> None:
     """Plot the solutions in a file."""
-    from .io.plots import plot as draw
-    from .io.solutions import Solutions
+    if _of_script(file):
+        from .io.plots import plot as draw
+        from .io.solutions import Solutions
 
-    for path in draw(Solutions.load(file), folder):
+        paths = draw(Solutions.load(file), folder)
+    else:
+        from .pipeline.show import plot as draw_tables
+
+        paths = draw_tables(file, folder)
+    for path in paths:
         print(path)
 
 
@@ -295,6 +330,16 @@ def simulate(
     }
     make(out, count, **axes, **others)
     print(out)
+
+
+def _memory(text: str | None) -> float | None:
+    """Bytes of "2GB"."""
+    from .quantity import memory
+
+    try:
+        return memory(text) if text is not None else None
+    except ValueError as error:
+        raise ConfigError(f"--memory: {error}") from error
 
 
 def _quantity(name: str, text: str, unit: str) -> float:

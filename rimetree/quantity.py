@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
 HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9, "THz": 1e12}
+BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _FORM = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -19,6 +20,15 @@ def seconds(value: str | float) -> float:
 def hertz(value: str | float) -> float:
     """Hz of `"4MHz"`, `"250 kHz"`...; a number is taken as Hz. ValueError where it is not a frequency."""
     return _convert(value, HERTZ, "a frequency", "4MHz")
+
+
+def memory(value: str | float) -> float:
+    """Bytes of `"2GB"`, `"500 MB"`, `"1GiB"`; a number is taken as bytes. ValueError where it is neither, or not positive."""
+    text = value if isinstance(value, str) and not value.strip().replace(".", "", 1).isdecimal() else float(value)
+    size = _convert(text, BYTES, "an amount of memory", "2GB")
+    if size <= 0:
+        raise ValueError(f"expected an amount of memory such as '2GB', not {value!r}")
+    return size
 
 
 def _convert(value: str | float, units: Mapping[str, float], what: str, example: str) -> float:

@@ -2,71 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from rimetree.errors import ConfigError, nearest
+from rimetree.errors import ConfigError
 from rimetree.graph.definition import Definition
 from rimetree.graph.registry import Meq
 from rimetree.graph.scope import Scope
 
-from .terms import band_centre, interval, term
+from .terms import Placed
+
+ELEMENTS = {"parallel": (0, 3), "cross": (1, 2)}
+"""Elements of [[xx, xy], [yx, yy]] that are equated, where not all are."""
 
 
-def chain(
-    ns: Scope,
-    ms: Any,
-    terms: Mapping[str, Any] | Sequence[str],
-    solve: Sequence[str] = (),
-    *,
-    data_column: str = "DATA",
-    model_column: str = "MODEL_DATA",
-    out: str | None = None,
-    flag: bool = False,
-    max_iter: int = 200,
+def solve(
+    ns: Scope, ms: Any, chain: Sequence[Placed], keys: Sequence[str], hands: str, columns: tuple[str, str], **options: Any
 ) -> None:
-    """Add the forest of one step of a calibration to a scope.
+    """Add the forest that fits the terms `keys` of a chain, outermost (leftmost) first, to a scope.
 
-    ms            what has `antennas`, `baselines` and `groups`: a MeasurementSet
-    terms         names of Jones terms (see `terms.TERMS`), outermost (leftmost) first; as a mapping, with their
-                  solution intervals (None: the usual one)
-    solve         names of the terms that are fitted, together; the others keep the values that the run is given
-    data_column   what is fitted and corrected; model_column: X
-    out           column for the corrected data, J_p^-1 D J_q^-H; None writes nothing
-    flag          also flag what has no valid solution
-
-    Raises ConfigError where a term is unknown or a solution interval is wrong.
+    hands     correlations that are equated: "parallel", "cross" or "all"
+    columns   (data, model); options: those of Meq.Solver
     """
-    chosen = dict(terms) if isinstance(terms, Mapping) else dict.fromkeys(terms)
-    for name in solve:
-        if name not in chosen:
-            raise ConfigError(f"solve={name!r}{nearest(name, chosen)} is not among the terms {', '.join(chosen)}")
-    if not chosen:
-        raise ConfigError("a chain needs at least one Jones term")
-    centre = band_centre(group.freq for group in ms.groups)
-    for name, solint in chosen.items():
-        term(name).build(ns, name, ms.antennas, interval(name, solint), centre)
+    first, second = _build(ns, ms, chain)
+    data, model = (Meq.Spigot(first, second, column) for column in columns)
+    ns.model.over(first, second) << _corrupted(ns, [p.key for p in chain], model, first, second)
+    if hands == "all":
+        ns.equation.over(first, second) << Meq.Condeq(ns.model.at(first, second), data)
+    else:
+        for element in ELEMENTS[hands]:
+            sides = (Meq.Selector(side, index=element) for side in (ns.model.at(first, second), data))
+            ns.equation.over(first, second, element) << Meq.Condeq(*sides)
+    ns.solve << Meq.Solver(ns.equation.all(), solvable=tuple(keys), **options)
+
+
+def correct(
+    ns: Scope, ms: Any, chain: Sequence[Placed], columns: tuple[str, str], flag: bool = False, forward: bool = False
+) -> None:
+    """Add Sinks that take a chain out of column columns[0] into columns[1], J_p^-1 D J_q^-H; `forward`: put it in, J_p D J_q^H.
+
+    `flag`: also flag what has no valid solution.
+    """
+    first, second = _build(ns, ms, chain)
+    data = Meq.Spigot(first, second, columns[0])
+    keys = [p.key for p in chain]
+    out = (_corrupted if forward else _freed)(ns, keys, data, first, second)
+    ns.corrected.over(first, second) << Meq.Sink(out, first, second, column=columns[1], flag=flag)
+
+
+def compare(
+    ns: Scope, ms: Any, left: Sequence[Placed], right: Sequence[Placed], columns: tuple[str, str], out: tuple[str, str]
+) -> None:
+    """Add Sinks for guesses at what stands between two parts of a chain: data freed of the left part, model with the right."""
+    first, second = _build(ns, ms, [*left, *right])
+    data, model = (Meq.Spigot(first, second, column) for column in columns)
+    freed = _freed(ns, [p.key for p in left], data, first, second)
+    seen = _corrupted(ns, [p.key for p in right], model, first, second)
+    for name, value in zip(out, (freed, seen), strict=True):
+        ns[name].over(first, second) << Meq.Sink(value, first, second, column=name)
+
+
+def _build(ns: Scope, ms: Any, chain: Sequence[Placed]) -> tuple[np.ndarray, np.ndarray]:
+    keys = [placed.key for placed in chain]
+    if len(set(keys)) < len(keys):
+        raise ConfigError(f"a chain cannot have the same term twice: {', '.join(keys)}")
+    for placed in chain:
+        placed.build(ns, ms.antennas)
     first, second = np.array(ms.baselines).T
-    if solve:
-        factors = [ns[name] for name in chosen]
-        left = [factor.at(first) for factor in factors]
-        right = [Meq.ConjTranspose(factor.at(second)) for factor in reversed(factors)]
-        ns.model.over(first, second) << Meq.MatrixMultiply(*left, Meq.Spigot(first, second, model_column), *right)
-        ns.equation.over(first, second) << Meq.Condeq(
-            ns.model.at(first, second), Meq.Spigot(first, second, data_column)
-        )
-        ns.solve << Meq.Solver(ns.equation.all(), solvable=tuple(solve), max_iter=max_iter)
-    if out is not None:
-        before, after = _inverse(ns, chosen, first), Meq.ConjTranspose(_inverse(ns, chosen, second))
-        corrected = Meq.MatrixMultiply(before, Meq.Spigot(first, second, data_column), after)
-        ns.corrected.over(first, second) << Meq.Sink(corrected, first, second, column=out, flag=flag)
+    return first, second
 
 
-def _inverse(ns: Scope, names: Mapping[str, Any], antennas: np.ndarray) -> Definition:
+def _corrupted(ns: Scope, keys: Sequence[str], matrix: Any, first: np.ndarray, second: np.ndarray) -> Any:
+    """J_p X J_q^H."""
+    if not keys:
+        return matrix
+    left = [ns[key].at(first) for key in keys]
+    right = [Meq.ConjTranspose(ns[key].at(second)) for key in reversed(keys)]
+    return Meq.MatrixMultiply(*left, matrix, *right)
+
+
+def _freed(ns: Scope, keys: Sequence[str], matrix: Any, first: np.ndarray, second: np.ndarray) -> Any:
+    """J_p^-1 X J_q^-H."""
+    if not keys:
+        return matrix
+    inverses = [_inverse(ns, keys, antennas) for antennas in (first, second)]
+    return Meq.MatrixMultiply(inverses[0], matrix, Meq.ConjTranspose(inverses[1]))
+
+
+def _inverse(ns: Scope, keys: Sequence[str], antennas: np.ndarray) -> Definition:
     """The inverse of the total Jones matrix."""
-    factors = [ns[name].at(antennas) for name in names]
+    factors = [ns[key].at(antennas) for key in keys]
     total = Meq.MatrixMultiply(*factors) if len(factors) > 1 else factors[0]
     inverse: Definition = Meq.MatrixInvert22(total)
     return inverse

@@ -59,6 +59,10 @@ def _find(source: Any, name: str, group: Any) -> tuple[Any, int]:
 
 def _interval_of(centres: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """For every centre the interval (edges (n, 2)) that holds it, else the nearest: a long one is not lost to a short neighbour."""
-    away = np.maximum(edges[:, 0] - centres[:, None], centres[:, None] - edges[:, 1]).clip(0)
-    middle = np.abs(edges.mean(1) - centres[:, None])
-    return np.asarray((away * 1e6 + middle).argmin(1))
+    middle = edges.mean(1)
+    order = np.argsort(middle, kind="stable")
+    right = np.searchsorted(middle[order], centres).clip(0, len(edges) - 1)
+    pair = np.stack([order[(right - 1).clip(0)], order[right]])
+    away = np.maximum(edges[pair, 0] - centres, centres - edges[pair, 1]).clip(0)
+    distance = away * 1e6 + np.abs(middle[pair] - centres)
+    return np.where(distance[1] < distance[0], pair[1], pair[0])

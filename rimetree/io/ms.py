@@ -31,6 +31,7 @@ class MeasurementSet:
     channels  "10~20" (both included), (start, stop) or a slice, in every spectral window
     antennas  names or numbers; rows are kept whose two antennas are both among them
     taql      a TaQL condition on rows, such as "ARRAY_ID == 0"
+    pool      fields are not told apart: one group per data description, its field nameless
 
     Opening reads the index columns only. Nothing is locked while reading.
 
@@ -47,6 +48,7 @@ class MeasurementSet:
         channels: Any = None,
         antennas: Any = None,
         taql: str | None = None,
+        pool: bool = False,
     ) -> None:
         self.path = Path(path)
         self.selection = Selection(field, spw, scans, channels, antennas, taql)
@@ -67,9 +69,9 @@ class MeasurementSet:
         self.positions = np.array([antenna.position for antenna in used])
         """ITRF positions (nantenna, 3) in m."""
         self.mounts: list[str] = [antenna.mount for antenna in used]
-        self.groups: list[Group] = make_groups(self.path, self._meta, index, np.array(pairs), channels)
+        self.groups: list[Group] = make_groups(self.path, self._meta, index, np.array(pairs), channels, pool)
         """One per field and data description."""
-        self.fields: list[Field] = [self._meta.fields[i] for i in sorted({g.field_id for g in self.groups})]
+        self.fields: list[Field] = [self._meta.fields[i] for i in sorted(set(index.field.tolist()))]
         self.spws: list[Spw] = [self._meta.spws[i] for i in sorted({g.spw_id for g in self.groups})]
 
     @property

@@ -87,8 +87,12 @@ class Group:
         return int(size)
 
 
-def make_groups(path: Path, meta: Metadata, index: RowIndex, baselines: np.ndarray, channels: Any) -> list[Group]:
+def make_groups(
+    path: Path, meta: Metadata, index: RowIndex, baselines: np.ndarray, channels: Any, pool: bool = False
+) -> list[Group]:
     """Groups in order of field and data description; `baselines` (nbaseline, 2) sorted antenna ids.
+
+    `pool`: all fields in one group, number -1, without name and direction.
 
     Raises `DataError` where two rows fall on one baseline and slot, `ConfigError` for channels that do not exist.
     """
@@ -97,8 +101,9 @@ def make_groups(path: Path, meta: Metadata, index: RowIndex, baselines: np.ndarr
         baselines[:, 0] * stride + baselines[:, 1], index.antenna1.astype(np.int64) * stride + index.antenna2
     )
     groups = []
-    for field, ddid in distinct(index.field, index.ddid):
-        mask = (index.field == field) & (index.ddid == ddid)
+    nowhere = np.full(2, np.nan)
+    for field, ddid in distinct(np.zeros_like(index.field) if pool else index.field, index.ddid):
+        mask = (index.ddid == ddid) & (pool | (index.field == field))
         rows = index.where(mask)
         slot, first = _slots(rows)
         spw, corrs = meta.descriptions[ddid]
@@ -108,9 +113,9 @@ def make_groups(path: Path, meta: Metadata, index: RowIndex, baselines: np.ndarr
         np.maximum.at(interval, slot, rows.interval)
         groups.append(
             Group(
-                field,
-                meta.fields[field].name,
-                meta.fields[field].phase_dir,
+                -1 if pool else field,
+                "" if pool else meta.fields[field].name,
+                nowhere if pool else meta.fields[field].phase_dir,
                 spw,
                 ddid,
                 window.freq[chosen],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, nearest
-from ..io.solutions import GroupSolutions, JonesTable
+from ..io.solutions import ParmTable
+from ..batch.cascade import correlations
 from ..status import Status
-from .cascade import correlations
+from ..trees.terms import Term
 
 SAMPLES = 32
 """Slots looked at, spread evenly: enough to tell antennas with much data from those with little."""
@@ -31,27 +31,28 @@ class Survey:
     antennas: Sequence[str]
     links: np.ndarray
     polarised: bool
+    flux: float
+    """Mean amplitude of the model's parallel hands, Jy; 0 where there are no data or no model."""
 
-    def order(self, wanted: str = "auto") -> list[int]:
-        """All antennas, the wanted one first, then by number of unflagged samples. ConfigError where it is unknown."""
-        names = list(self.antennas)
+    def order(self, wanted: str | None = None) -> list[int]:
+        """All antennas, the wanted one first, then by number of unflagged samples."""
         ranked = [int(i) for i in np.argsort(-self.links.sum(1), kind="stable")]
-        if wanted == "auto":
+        if wanted is None or wanted not in self.antennas:
             return ranked
-        if wanted not in names:
-            raise ConfigError(
-                f"ref_ant: there is no antenna {wanted!r}{nearest(wanted, names)} in the selected data; "
-                f"it has {', '.join(names)}, or say auto"
-            )
-        first = names.index(wanted)
+        first = list(self.antennas).index(wanted)
         return [first, *(i for i in ranked if i != first)]
+
+    def live(self, wanted: str | None = None) -> str:
+        """The first antenna in this order that has data."""
+        order = self.order(wanted)
+        return self.antennas[next((i for i in order if self.links[i].any()), order[0])]
 
 
 def survey(ms: Any, group: Any, model_column: str) -> Survey:
     """Read a few slots of a group. DataError where the model column cannot be read."""
     pairs = baseline_numbers(ms)
     links = np.zeros((len(ms.antennas),) * 2)
-    power = np.zeros(2)
+    power, amplitude, samples = np.zeros(2), 0.0, 0
     places = correlations(group.corrs)
     slots = np.unique(np.linspace(0, group.time.size - 1, SAMPLES).astype(int))
     for tile in ms.reader(group, [model_column], [slice(i, i + 1) for i in slots.tolist()], weights=False):
@@ -62,7 +63,11 @@ def survey(ms: Any, group: Any, model_column: str) -> Survey:
         squares = np.abs(tile.columns[model_column]) ** 2 * good
         for i, hands in enumerate(((0, 3), (1, 2))):
             power[i] += sum(np.nansum(squares[..., places[h]]) for h in hands if places[h] >= 0)
-    return Survey(ms.antennas, links + links.T, bool(power[1] > FAINT * power[0]))
+        for corr in (places[h] for h in (0, 3) if places[h] >= 0):
+            amplitude += float(np.sqrt(squares[..., corr]).sum(where=np.isfinite(squares[..., corr])))
+            samples += int(good[..., corr].sum())
+    polarised = bool(power[1] > FAINT * power[0])
+    return Survey(ms.antennas, links + links.T, polarised, amplitude / max(samples, 1))
 
 
 def baseline_numbers(ms: Any) -> np.ndarray:
@@ -71,37 +76,41 @@ def baseline_numbers(ms: Any) -> np.ndarray:
     return np.array([(number[p], number[q]) for p, q in ms.baselines])
 
 
-def refer(solutions: GroupSolutions, found: Survey, wanted: str = "auto") -> list[str]:
-    """Turn all terms of a group, in place, so that the phases (and delays) of the reference antenna are zero.
+def refer(
+    solved: Mapping[str, tuple[Term, dict[str, ParmTable]]], order: Sequence[int], names: Sequence[str], together: bool
+) -> list[str]:
+    """Turn solved terms (key -> term, its Parms by name), in place, so that the reference antenna's phases and delays are 0.
 
-    V = J X J^H does not change when all J are multiplied from the right by one phase, nor, where X is diagonal, by one
-    phase per column. So each column is turned by the reference antenna's phase of that column, or, where the model is
-    polarised, both by that of the first: the phase between x and y was then measured, and stays. In solution intervals
-    where the reference antenna has no solution the live antenna with most data takes its place.
+    V = J X J^H does not change when all J are multiplied from the right by one phase, nor, where X and all terms to the
+    right are diagonal, by one phase per column. So each column is turned by the reference antenna's phase of that column,
+    or, with `together`, both by that of the first: the phase between x and y was then measured, and stays. In solution
+    intervals where the reference antenna, order[0], has no solution the live antenna with most data takes its place.
 
     Returns notes for the user: antennas that stood in.
     """
-    order = found.order(wanted)
-    tables = {table.label: table for table in solutions.parms}
-    turned, notes = {}, []
-    for label, table in tables.items():
-        source = tables[_reference_label(label, found.polarised)]
-        antennas = [qualifiers[-1] for qualifiers in source.qualifiers]
-        choice, some = _first(source.status == Status.CONVERGED, _ranked(order, found.antennas, antennas))
-        values = np.take_along_axis(source.values, choice[None, ..., None, None], 0) * some[..., None, None]
-        turned[label] = _turned(table.values, values)
-        notes.append(_note(label, antennas, found.antennas[order[0]], choice[some]))
-    for label, values in turned.items():
-        tables[label].values = values
-    for jones in solutions.jones:
-        _turn_jones(jones, _ranked(order, found.antennas, jones.antennas), found.polarised)
+    notes = []
+    for key, (term, tables) in solved.items():
+        turned = {}
+        for what, param in term.params.items():
+            if not param.refer:
+                continue
+            source = tables[_source(what, param.refer, together)]
+            antennas = [qualifiers[-1] for qualifiers in source.qualifiers]
+            choice, some = _first(source.status == Status.CONVERGED, _ranked(order, names, antennas))
+            values = np.take_along_axis(source.values, choice[None, ..., None, None], 0) * some[..., None, None]
+            turned[what] = _turned(tables[what].values, values)
+            notes.append(_note(key, antennas, names[order[0]], choice[some]))
+        for what, values in turned.items():
+            tables[what].values = values
     return list(dict.fromkeys(note for note in notes if note))
 
 
-def _reference_label(label: str, together: bool) -> str:
-    """The Parm that a Parm is referred to: "G.y" to itself or "G.x", "J.yx" to "J.xx"."""
-    column = "x" if together else label[-1]
-    return label[:-2] + 2 * column if label.rsplit(".")[-1] in ("xx", "xy", "yx", "yy") else label[:-1] + column
+def _source(what: str, column: str, together: bool) -> str:
+    """The Parm that a Parm is referred to: "y" to itself or "x", "yx" to "xx", "phase_y" to itself or "phase_x"."""
+    if column == "both":
+        return what
+    column = "x" if together else column
+    return 2 * column if what in ("xx", "xy", "yx", "yy") else what[:-1] + column
 
 
 def _ranked(order: Sequence[int], antennas: Sequence[str], rows: Sequence[str]) -> list[int]:
@@ -129,20 +138,12 @@ def unit_phase(values: np.ndarray) -> np.ndarray:
     return np.where(good, np.divide(values, size, where=good, out=np.ones_like(values)), 1)
 
 
-def _turn_jones(table: JonesTable, order: Sequence[int], together: bool) -> None:
-    choice, some = _first(~table.flags, order)
-    reference = np.take_along_axis(table.jones, choice[None, ..., None, None], 0)[0]
-    phases = [unit_phase(reference[..., c, c] * some) for c in ((0, 0) if together else (0, 1))]
-    table.jones = table.jones * np.stack(phases, -1).conj()[None, ..., None, :]
-
-
-def _note(label: str, antennas: Sequence[str], wanted: str, used: np.ndarray) -> str:
+def _note(key: str, antennas: Sequence[str], wanted: str, used: np.ndarray) -> str:
     others = [antennas[i] for i in np.unique(used) if antennas[i] != wanted]
     if not others:
         return ""
-    term = label.split(".")[0]
     count = sum(antennas[i] != wanted for i in used.ravel())
     return (
-        f"{term}: reference antenna {wanted} has no solution in {count} of {used.size} intervals; "
+        f"{key}: reference antenna {wanted} has no solution in {count} of {used.size} intervals; "
         f"phases are referred to {', '.join(others)} there"
     )

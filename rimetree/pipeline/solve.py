@@ -1,0 +1,307 @@
+"""Solve blocks: term after term, then some of them together; each into the solution file as soon as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, DataError
+from ..graph.scope import Scope
+from ..io.caltable import CalFile, CalTable
+from ..io.ms import MeasurementSet
+from ..io.solutions import GroupSolutions, ParmTable, Solutions
+from ..solve.report import Report
+from ..trees import chain
+from ..trees.terms import Placed, Term, term
+from . import syntax
+from .config import Solve, Step
+from .data import Data, Window, four
+from .interpolate import NEAR, Rule, spread, varying
+from .mounts import feed_angles
+from .reference import Survey, refer
+from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
+from .views import Collector, View
+
+SPW_LESS = "there are no solutions of {key} for spw {spw}, which this step needs; they are there for spw {known}"
+
+
+@dataclass(slots=True)
+class Pass:
+    """One fit of a block: the steps whose terms are solved, together; and on which grounds the others are fixed."""
+
+    number: int
+    steps: list[Step]
+    again: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of the terms solved."""
+        return [step.key for step in self.steps]
+
+    @property
+    def title(self) -> str:
+        """What is solved, per what."""
+        words = "; ".join(step.words for step in self.steps)
+        return f"step {self.number}: {'jointly ' if self.again else ''}{words}"
+
+
+@dataclass(slots=True, eq=False)
+class Fitted:
+    """What became of a pass in one spectral window."""
+
+    title: str
+    report: Report
+    notes: list[str] = field(default_factory=list)
+    flagged: int = 0
+
+
+class SolveRun:
+    """A solve block at work on its data and solution file."""
+
+    def __init__(self, block: Solve, file: CalFile, data: Data, progress: bool = True) -> None:
+        self.block, self.file, self.data, self.progress = block, file, data, progress
+        self.external = _externals(block)
+        self.ref = data.antenna(block.ref_ant)
+
+    def passes(self) -> list[Pass]:
+        """All fits, in order."""
+        found = [Pass(i, [step]) for i, step in enumerate(self.block.steps, 1)]
+        if self.block.joint:
+            together = [step for step in self.block.steps if step.key in self.block.joint]
+            first = together[0]
+            for step in together[1:]:
+                if (step.field, step.scans, step.spw) != (first.field, first.scans, first.spw):
+                    text = f"joint: {first.key} and {step.key} are solved together, so field, scans and spw must be the same"
+                    raise ConfigError(text)
+            found.append(Pass(len(found) + 1, together, again=True))
+        return found
+
+    def selections(self, work: Pass) -> Iterator[tuple[Window, MeasurementSet]]:
+        """The spectral windows of a pass with their data. Raises where a selection is wrong or empty."""
+        step = work.steps[0]
+        for window in self.data.windows(step.spw):
+            yield window, self.data.select(window, step.field, step.scans, pool=step.field is None)
+
+    def check(self) -> list[str]:
+        """Every obstacle that can be known before the work, one line each. Raises ConfigError where a selection is wrong."""
+        found = self.data.whole.obstacles({self.block.data_col, self.block.model_col}, set())
+        for work in self.passes():
+            for _, ms in self.selections(work):
+                for step in work.steps:
+                    if step.term.hands == "cross" or step.kind in ("D", "J"):
+                        four(ms, step.key)
+        return list(dict.fromkeys(found))
+
+    def run(self, work: Pass) -> Iterator[Fitted]:
+        """Do one pass, window by window; its solutions go to the file in memory."""
+        for window, ms in self.selections(work):
+            yield self._fit(work, window, ms)
+
+    # One pass in one spectral window.
+
+    def _fit(self, work: Pass, window: Window, ms: MeasurementSet) -> Fitted:
+        block = self.block
+        surveys = [self.data.survey(ms, group, block.model_col) for group in ms.groups]
+        polarised = any(s.polarised for s in surveys)
+        view = View(ms, window.hidden, block.rfi_threshold, block.data_col)
+        left, right, fixed = self._others(work, window, view)
+        pin = None if polarised else surveys[0].live(self.ref)
+        solved = [
+            Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps
+        ]
+        hands = self._hands(work, polarised, ms)
+        places = self._places(work, left, solved)
+        start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
+        ns = Scope()
+        options = {"max_iter": block.max_iter}
+        chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
+        report: Report = ns.forest().run(
+            view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
+        )
+        title = f"{work.title}, spw {window.id}"
+        result = Fitted(title, report, [], view.flagged)
+        together = (hands == "all" and polarised) or self._mixed(work)
+        for group, seen, tables in zip(ms.groups, surveys, report.tables.groups, strict=True):
+            result.notes += self._keep(work, window, ms, group, seen, tables, together)
+        return result
+
+    def _memory(self) -> float | None:
+        return self.block.memory_limit_gb * 1e9 or None
+
+    def _places(self, work: Pass, left: Sequence[Placed], solved: Sequence[Placed]) -> list[Placed]:
+        """Fixed and solved terms in the order of the chain."""
+        order = {step.key: i for i, step in enumerate(self.block.steps)}
+        outside = [p for p in left if p.key not in order]
+        return outside + sorted([p for p in left if p.key in order] + list(solved), key=lambda p: order[p.key])
+
+    def _earlier(self, work: Pass) -> list[Step]:
+        """Steps whose terms are fixed in this pass: those before it, and in a joint pass all others."""
+        done = self.block.steps if work.again else self.block.steps[: work.number - 1]
+        return [step for step in done if step.key not in work.keys]
+
+    def _others(self, work: Pass, window: Window, ms: Any) -> tuple[list[Placed], list[Placed], list[GroupSolutions]]:
+        """The fixed terms to the left, to the right, and their values on the groups of the data."""
+        groups = [GroupSolutions(str(g.field_name), str(g.spw_id), [], [], []) for g in ms.groups]
+        left = []
+        sources = [(key, kind, tables, rule, True) for key, kind, tables, rule in self.external]
+        for step in self._earlier(work):
+            tables = [t for t in self.file.tables if t.key == step.key]
+            sources.append((step.key, step.kind, tables, Rule(time=work.steps[0].interp, good=NEAR), False))
+        for key, kind, tables, rule, outside in sources:
+            own = [t for t in tables if t.spw == window.id]
+            if not own:
+                known = ", ".join(str(n) for n in sorted({t.spw for t in tables})) or "none"
+                raise DataError(f"{self.block.output}: {SPW_LESS.format(key=key, spw=window.id, known=known)}")
+            step_term = term(kind) if outside else next(s.term for s in self.block.steps if s.key == key)
+            placed = Placed(f"pre.{key}" if outside else key, step_term, band=window.band)
+            left.append(place(placed, own, ms, groups, rule))
+        right = [angles(ms, groups, window)] if self.block.apply_parang else []
+        return left, right, groups
+
+    def _hands(self, work: Pass, polarised: bool, ms: MeasurementSet) -> str:
+        """Which correlations to equate.
+
+        Gains of the parallel hands alone, unless the model is polarised and no term is there to take the phase between x
+        and y: then the cross-hands say it. A joint pass with any term that needs the cross-hands uses all.
+        """
+        kinds = {step.term.hands for step in work.steps}
+        if not any(c in g.corrs for g in ms.groups for c in ("XY", "RL")):
+            return "parallel" if kinds == {"parallel"} else "all"
+        if kinds != {"parallel"}:
+            return "all" if len(kinds) > 1 else kinds.pop()
+        takers = any(step.term.hands == "cross" for step in self.block.steps)
+        return "all" if polarised and not takers else "parallel"
+
+    def _mixed(self, work: Pass) -> bool:
+        """Whether a term that mixes x and y stands to the right of one that is solved."""
+        keys = [step.key for step in self.block.steps]
+        there = set(work.keys) | {step.key for step in self._earlier(work)}
+        first = min(keys.index(key) for key in work.keys)
+        later = [step for step in self.block.steps[first + 1 :] if step.key in there]
+        return self.block.apply_parang or any(not step.term.diagonal for step in later)
+
+    def _start(
+        self, work: Pass, window: Window, view: View, left: Sequence[Placed], right: Sequence[Placed],
+        fixed: list[GroupSolutions], solved: Sequence[Placed], surveys: Sequence[Survey], hands: str,
+    ) -> Solutions | None:  # fmt: skip
+        """Where to begin: where a term was before, or at what a look at the data suggests."""
+        if work.again:
+            return start_tables([t for t in self.file.tables if t.key in work.keys and t.spw == window.id], view.groups)
+        (placed,), (step,) = solved, work.steps
+        if not guesses(step, self._earlier(work)):
+            return None
+        elements = {"parallel": (0, 3), "cross": (1, 2)}.get(hands, (0, 1, 2, 3))
+        names = ("FREED", "SEEN")
+        collector = Collector(view, names, placed.solint, step.term.spectral, elements)
+        ns = Scope()
+        columns = (self.block.data_col, self.block.model_col)
+        chain.compare(ns, view, left, right, columns, names)
+        ns.forest().run(collector, memory=self._memory(), progress=False, fixed=Solutions(fixed))
+        linked = hands == "all" and any(s.polarised for s in surveys)
+        groups = []
+        for group, seen in zip(view.groups, surveys, strict=True):
+            found: dict[str, np.ndarray] = {}
+            for cells, sums in collector.seen(group, seen.order(self.ref), window.band.centre, linked):
+                for what, values in step.term.guess(sums).items():
+                    shape = (values.shape[0], collector.cells(group))
+                    found.setdefault(what, np.zeros(shape, values.dtype))[:, cells] = values
+            groups.append((found, group))
+        return Solutions([tabulate_guess(placed, found, group, view.antennas) for found, group in groups])
+
+    def _keep(
+        self, work: Pass, window: Window, ms: MeasurementSet, group: Any, seen: Survey, tables: GroupSolutions, together: bool
+    ) -> list[str]:
+        """Refer new solutions to the reference antenna, and put them into the file."""
+        by_label = {table.label: table for table in tables.parms}
+        solved = {}
+        for step in work.steps:
+            own = {what: by_label[f"{step.key}.{what}"] for what in step.term.params}
+            solved[step.key] = (step.term, own)
+        notes = refer(solved, seen.order(self.ref), seen.antennas, together)
+        for step in work.steps:
+            own = solved[step.key][1]
+            for what, values in step.term.settle({w: t.values for w, t in own.items()}, window.band.centre).items():
+                own[what].values = values
+            attrs = self._attrs(step, window, group, seen)
+            placed = Placed(step.key, step.term, step.solint, window.band)
+            self.file.put(tabulate(placed, step.kind, group, seen.antennas, own, tables.solvers, attrs))
+        return [f"{group.field_name or 'all fields'}, spw {window.id}: {note}" for note in notes]
+
+    def _attrs(self, step: Step, window: Window, group: Any, seen: Survey) -> dict[str, Any]:
+        """Provenance, under ALAKAZAM's names where it has one."""
+        import json
+
+        block, name = self.block, seen.live(self.ref)
+        ids = {a.name: a.id for a in self.data.whole.antenna_table}
+        earlier = [s.kind for s in self.block.steps[: self.block.steps.index(step)]]
+        time, freq = step.solint
+        return {
+            "matrix_form": step.term.summary(),
+            "ref_ant_constraint": "phases and delays of the reference antenna are 0",
+            "field_ra": float(group.phase_dir[0]),
+            "field_dec": float(group.phase_dir[1]),
+            "solint_s": float(time[:-1]) if isinstance(time, str) and time != "scan" else -1.0,
+            "freqint_hz": float(freq[:-2]) if isinstance(freq, str) else 0.0,
+            "phase_only": type(step.term).name == "GP" and step.kind != "GP",
+            "ref_ant": ids[name],
+            "ref_ant_name": name,
+            "ms": block.ms,
+            "solver_backend": "rimetree",
+            "apply_parang": block.apply_parang,
+            "preapply_chain": json.dumps([kind for _, kind, _, _ in self.external] + earlier),
+            "feed_basis": "CIRCULAR" if window.band.circular else "LINEAR",
+            "freq_ref": window.band.centre,
+            "model_col": block.model_col,
+        }
+
+
+def guesses(step: Step, earlier: Sequence[Step]) -> bool:
+    """Whether the start of a term is to be looked for: a gain begins at 1 where an earlier term has taken its phases."""
+    if type(step.term).guess is Term.guess:
+        return False
+    if step.term.spectral or step.term.hands == "cross":
+        return True
+    return not any(
+        set(s.field or ()) == set(step.field or ()) and any(p.refer for p in s.term.params.values()) for s in earlier
+    )
+
+
+def place(
+    placed: Placed, tables: Sequence[CalTable], ms: Any, groups: Sequence[GroupSolutions], rule: Rule
+) -> Placed:
+    """A fixed term with its values, interpolated, put into the solutions of the groups of the data."""
+    made: dict[int, list[ParmTable]] = {}
+    for i, group in enumerate(ms.groups):
+        made[i] = spread(tables, placed, group, ms.antennas, rule)
+        groups[i].parms += made[i]
+    return replace(placed, fixed=varying(made, placed))
+
+
+def angles(ms: Any, groups: Sequence[GroupSolutions], window: Window) -> Placed:
+    """The rotation of the feeds, known at every slot."""
+    placed = Placed("P", term("P"), band=window.band, fixed={"angle": (True, False)})
+    for i, group in enumerate(ms.groups):
+        groups[i].parms.append(angle_table(placed.key, ms.antennas, feed_angles(ms, group), group))
+    return placed
+
+
+def _externals(block: Solve) -> list[tuple[str, str, list[CalTable], Rule]]:
+    """(key, kind, tables, rule) of the solutions of earlier runs. DataError where a file has not what is named."""
+    found = []
+    outer = block.external_preapply
+    if outer is None:
+        return []
+    for i, name in enumerate(outer.jones):
+        file = CalFile.load(outer.tables[i])
+        key = syntax.resolve(name, file.keys, f"external_preapply: {outer.tables[i]}")
+        fields: Any = outer.fields[i] if outer.fields else ()
+        names = (fields,) if isinstance(fields, str) else tuple(fields or ())
+        select = "pinned" if names else outer.field_select[i]
+        rule = Rule(select, names, outer.time_interp[i], good=NEAR)
+        tables = [t for t in file.tables if t.key == key]
+        found.append((key, tables[0].kind, tables, rule))
+    return found
+

@@ -1,0 +1,100 @@
+"""Words of the YAML: solution intervals, spectral windows with channels, names of solutions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError, nearest
+from ..quantity import hertz, seconds
+from ..io.selection import choose
+
+ALL = ("", "inf", "infinity", "full", "*", "all")
+
+
+def time_interval(value: Any) -> int | str | None:
+    """`inf`, `scan`, `5min`, `120s`, `30` (s), `1slot` as a solution interval of the engine. ConfigError otherwise."""
+    return _interval(value, seconds, "s", "slot", "inf, scan, 5min, 120s, 1slot")
+
+
+def freq_interval(value: Any) -> int | str | None:
+    """`full`, `4MHz`, `250000` (Hz), `1chan` as a solution interval of the engine. ConfigError otherwise."""
+    return _interval(value, hertz, "Hz", "chan", "full, 4MHz, 250kHz, 1chan")
+
+
+def _interval(value: Any, convert: Any, unit: str, cell: str, examples: str) -> int | str | None:
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ALL or (isinstance(value, float) and value == float("inf")):
+        return None
+    if unit == "s" and text.lower() == "scan":
+        return "scan"
+    found = re.fullmatch(rf"(\d+)\s*{cell}s?(?:nels?)?", text, re.IGNORECASE)
+    if found and int(found[1]) > 0:
+        return int(found[1])
+    try:
+        number = convert(re.sub(r"sec$", "s", re.sub(r"m$", "min", text)) if re.search("[A-Za-z]$", text) else float(text))
+    except ValueError:
+        number = -1.0
+    if number == 0 and unit == "s":
+        return "scan"
+    if not number > 0:
+        raise ConfigError(f"expected one of {examples}, not {value!r}")
+    return f"{number!r}{unit}"
+
+
+def windows(spec: Any, valid: Sequence[Any]) -> list[tuple[int, np.ndarray | None]]:
+    """Spectral windows of "0:10~20;30~40,1", "*", 3, "name" or a list, each with its channels (nchan,) or None for all.
+
+    Channels are numbered from 0, both ends included. `valid`: what has id, name and freq. ConfigError where there is none.
+    """
+    text = ",".join(map(str, spec)) if isinstance(spec, (list, tuple)) else "" if spec is None else str(spec).strip()
+    if text in ("", "*"):
+        return [(window.id, None) for window in valid]
+    found: dict[int, np.ndarray | None] = {}
+    sizes = {window.id: window.freq.size for window in valid}
+    for part in text.split(","):
+        name, mark, channels = part.strip().partition(":")
+        ids = [w.id for w in valid] if name in ("", "*") else choose(name, valid, "spw")
+        for number in ids:
+            chosen = _channels(channels, sizes[number], f"spw {part.strip()!r}") if mark else None
+            before = found.get(number)
+            found[number] = chosen if before is None or chosen is None else before | chosen
+    return sorted(found.items())
+
+
+def _channels(text: str, count: int, where: str) -> np.ndarray:
+    chosen = np.zeros(count, bool)
+    for part in text.split(";"):
+        first, mark, last = (word.strip() for word in part.partition("~"))
+        if not first.isdecimal() or (mark and not last.isdecimal()):
+            raise ConfigError(f"{where}: expected channels such as 10~20 or 0~9;20~29, not {part!r}")
+        start, stop = int(first), int(last if mark else first)
+        if not start <= stop < count:
+            raise ConfigError(f"{where}: channels {part.strip()!r} are not in this window, which has 0~{count - 1}")
+        chosen[start : stop + 1] = True
+    return chosen
+
+
+def keys(kinds: Iterable[str]) -> list[str]:
+    """K0, G0, G1, ...: a counter for each kind, in order. A user's term `module.Class` is called Class."""
+    count: Counter[str] = Counter()
+    names = []
+    for kind in kinds:
+        short = kind.rpartition(".")[2]
+        names.append(f"{short}{count[short]}")
+        count[short] += 1
+    return names
+
+
+def resolve(name: str, known: Sequence[str], where: str) -> str:
+    """A key from a key or a bare kind, which means its first. ConfigError with the nearest where there is none."""
+    if name in known:
+        return name
+    found = [key for key in known if key.rstrip("0123456789") == name]
+    if not found:
+        raise ConfigError(f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return found[0]

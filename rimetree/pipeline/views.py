@@ -1,0 +1,119 @@
+"""A Measurement Set seen through something: channels left out, outliers flagged, what is written caught in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..batch.cascade import correlations
+from ..parms.intervals import freq_intervals, time_intervals
+from ..trees.guesses import Seen
+from .reference import baseline_numbers
+from .rfi import outliers
+
+
+class View:
+    """A MeasurementSet of which some channels are hidden and outliers are flagged while reading.
+
+    hidden     spectral window -> (nchan,) True for channels of its groups that are not selected
+    threshold  flag what is so many robust sigmas above the median amplitude of its baseline (`rfi.outliers`); 0: nothing
+    column     the column that outliers are sought in
+    """
+
+    def __init__(self, ms: Any, hidden: np.ndarray | None = None, threshold: float = 0.0, column: str = "DATA") -> None:
+        self._ms, self._hidden, self._threshold, self._column = ms, hidden, threshold, column
+        self.flagged = 0
+        """Samples flagged as outliers so far."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ms, name)
+
+    def reader(self, group: Any, columns: Sequence[str], tiles: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        """As MeasurementSet.reader, with more flags."""
+        for tile in self._ms.reader(group, columns, tiles, *args, **options):
+            if self._hidden is not None:
+                tile.flags[:, self._hidden] = 1
+            if self._threshold > 0 and self._column in tile.columns:
+                self.flagged += outliers(tile, self._column, self._threshold)
+            yield tile
+
+
+class Collector(View):
+    """Catches two columns that a forest writes, D and M, and sums w conj(M) D over the cells of a term, per baseline."""
+
+    def __init__(self, ms: Any, names: tuple[str, str], solint: tuple[Any, Any], spectral: bool, elements: Collection[int]) -> None:
+        super().__init__(ms)
+        self.names, self.solint, self.spectral, self.elements = names, solint, spectral, elements
+        self._sums: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._pending: dict[str, np.ndarray] = {}
+
+    def ensure_column(self, name: str) -> None:
+        """Nothing: no column is made."""
+
+    def obstacles(self, read: Collection[str], write: Collection[str]) -> list[str]:
+        """What is in the way of reading: nothing is written."""
+        found: list[str] = self._ms.obstacles(read, set())
+        return found
+
+    def write(self, tile: Any, name: str, values: np.ndarray) -> None:
+        """Take what a Sink writes."""
+        self._pending[name] = values.copy()
+        if len(self._pending) == len(self.names):
+            data, model = (self._pending.pop(n) for n in self.names)
+            self._add(tile, data, model)
+
+    def _cells(self, group: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Sums (4, baseline, t, f), power, and the cell of every slot and channel; channels stay apart where spectral."""
+        if id(group) not in self._sums:
+            slots = time_intervals(self.solint[0], group.time, group.interval, group.scan)
+            chans = freq_intervals(self.solint[1], group.freq, group.width)
+            count = group.freq.size if self.spectral else chans[-1] + 1
+            shape = (4, len(self._ms.baselines), slots[-1] + 1, count)
+            self._sums[id(group)] = np.zeros(shape, np.complex128), np.zeros(shape), slots, chans
+        return self._sums[id(group)]
+
+    def _add(self, tile: Any, data: np.ndarray, model: np.ndarray) -> None:
+        sums, power, slots, chans = self._cells(tile.group)
+        inside = slots[tile.start : tile.stop]
+        starts = np.flatnonzero(np.diff(inside, prepend=-1))
+        bands = np.flatnonzero(np.diff(chans, prepend=-1))
+        places = correlations(tile.group.corrs)
+        for element in self.elements:
+            corr = places[element]
+            if corr < 0:
+                continue
+            d, m = data[..., corr], model[..., corr]
+            weight = np.where(tile.flags[..., corr] != 0, np.float32(0), tile.weights[..., corr])
+            bad = ~(np.isfinite(d) & np.isfinite(m))
+            if bad.any():
+                d, m, weight = np.where(bad, 0, d), np.where(bad, 0, m), np.where(bad, 0, weight)
+            product = m.conj() * d * weight
+            square = (m.real**2 + m.imag**2) * weight
+            for total, values in ((sums, product), (power, square)):
+                if not self.spectral:
+                    values = np.add.reduceat(values, bands, axis=1)
+                raster = np.where((tile.rows >= 0)[..., None], values[tile.rows], 0)
+                total[element][:, inside[starts]] += np.add.reduceat(raster, starts, axis=1)
+
+    def cells(self, group: Any) -> int:
+        """Number of solution intervals of a group."""
+        _, _, slots, chans = self._cells(group)
+        return int((slots[-1] + 1) * (chans[-1] + 1))
+
+    def seen(self, group: Any, order: Sequence[int], centre: float, linked: bool) -> Iterator[tuple[np.ndarray, Seen]]:
+        """The sums of a group: for each part the flat numbers t * nf + f of its cells, and what is seen in them."""
+        sums, power, slots, chans = self._cells(group)
+        pairs, nt, nf = baseline_numbers(self._ms), slots[-1] + 1, chans[-1] + 1
+        if not self.spectral:
+            flat = (*sums.shape[:2], nt * nf, 1)
+            yield np.arange(nt * nf), Seen(
+                sums.reshape(flat), power.reshape(flat), pairs, order, np.array([centre]), centre, linked
+            )
+            return
+        for f in range(nf):
+            band = chans == f
+            yield np.arange(nt) * nf + f, Seen(
+                sums[..., band], power[..., band], pairs, order, group.freq[band], centre, linked
+            )

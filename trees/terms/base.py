@@ -1,0 +1,160 @@
+"""What a Jones term is: Parms, and the 2x2 matrix that they make.
+
+    class Gain(Term):
+        \"\"\"diag(x, y): a complex gain per antenna and polarisation.\"\"\"
+        name = "G"
+        params = {"x": Param(1 + 0j, refer="x"), "y": Param(1 + 0j, refer="y")}
+
+        def matrix(self, p, band):
+            return Meq.Matrix22(p["x"], 0, 0, p["y"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rimetree.graph.definition import Definition
+from rimetree.graph.registry import Meq
+from rimetree.graph.scope import Scope
+
+from ..guesses import Seen
+
+Interval = tuple[int | str | None, int | str | None]
+"""Solution interval (time, frequency), as of `Meq.Parm`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The band that a chain is for: `centre`, the reference frequency of phases (Hz), and whether feeds are circular."""
+
+    centre: float = 0.0
+    circular: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One Parm of a term.
+
+    start   where it starts: complex, or real, or coefficients [time][freq] of a polynomial
+    refer   what the reference antenna's value is taken out of, since data leave it free: the phases (complex), or values
+            (real), of column "x" or "y" of the matrix, of "both" at once; "" leaves it alone; "own": as x and y, but
+            not a phase that the other column could share (delays are)
+    angle   a phase in rad: unwrapped before it is interpolated
+    pinned  held at its start on the reference antenna where the model is unpolarised
+    unit    for files and plots
+    """
+
+    start: Any
+    refer: str = ""
+    angle: bool = False
+    pinned: bool = False
+    unit: str = ""
+
+    @property
+    def scalar(self) -> complex | float:
+        """The start without polynomial coefficients of higher order."""
+        value = np.asarray(self.start).reshape(-1)[0]
+        return complex(value) if np.iscomplexobj(value) else float(value)
+
+
+class Term:
+    """A kind of Jones term. Its docstring begins with the matrix: the one line of help that lists show."""
+
+    name: ClassVar[str]
+    params: ClassVar[Mapping[str, Param]]
+    hands: ClassVar[str] = "all"
+    """Correlations that it is solved from: "parallel" (where no phase between x and y is to be found), "cross", "all"."""
+    common: ClassVar[bool] = False
+    """One matrix for all antennas."""
+    diagonal: ClassVar[bool] = True
+    solvable: ClassVar[bool] = True
+    spectral: ClassVar[bool] = False
+    """Varies in frequency within a solution interval: guesses need the channels apart."""
+    delays: ClassVar[Sequence[str]] = ()
+    """The Parms that are delays of p and q, as solution files store them in ns."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (cls.__doc__ or cls.name).strip().splitlines()[0].rstrip(".")
+
+    def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
+        """The matrix made of the nodes `p`: Parms, by name."""
+        raise NotImplementedError(f"{type(self).__name__} has no matrix()")
+
+    def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
+        """Starting values (nant, ncell) of some Parms from the data; for a common term (1, ncell). None: as `params` say."""
+        return {}
+
+    def settle(self, values: Mapping[str, np.ndarray], centre: float) -> Mapping[str, np.ndarray]:
+        """What is kept of solved values (arrays of equal shape): where a Parm was there for the fit only."""
+        return {}
+
+    def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
+        """Parms from matrices (..., 2, 2), and delays (..., 2) in s, of a file that has no Parms. Empty: cannot be told."""
+        return {}
+
+    def errors(self, p: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """1 sigma of the elements (..., 2, 2) from those of the Parms, where it is simply one each; None elsewhere."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A term in a chain: under which key, with which solution intervals; `fixed`: Parm -> whether it varies in (time, freq)
+    where values from elsewhere are given per slot and channel; `pin`: the antenna whose pinned Parms are not solved."""
+
+    key: str
+    term: Term
+    solint: Interval = (None, None)
+    band: Band = Band()
+    fixed: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+    pin: str | None = None
+
+    def build(self, ns: Scope, antennas: Sequence[str]) -> None:
+        """Bind the matrix, `ns[key]` per antenna, and its Parms `<key>.<param>` to a scope."""
+        nodes = {}
+        for what, param in self.term.params.items():
+            stub = ns[f"{self.key}.{what}"]
+            if what in self.fixed:
+                start: Any = param.scalar
+                solint = tuple(1 if varies else None for varies in self.fixed[what])
+            else:
+                start, solint = param.start, self.solint
+            if self.term.common:
+                stub << Meq.Parm(start, solint=solint, tags=self.key)
+                nodes[what] = stub
+                continue
+            free = [a for a in antennas if not (param.pinned and a == self.pin)]
+            stub.over(free) << Meq.Parm(start, solint=solint, tags=self.key)
+            if len(free) < len(antennas):
+                stub.over([self.pin]) << Meq.Parm(start, solint=solint, tags=f"{self.key}.pinned")
+            nodes[what] = stub.at(antennas)
+        ns[self.key].over(antennas) << self.term.matrix(nodes, self.band)
+
+
+def diagonal(x: Any, y: Any) -> Definition:
+    """diag(x, y)."""
+    made: Definition = Meq.Matrix22(x, 0, 0, y)
+    return made
+
+
+def wave(phase: Any) -> Any:
+    """exp(i phase)."""
+    return Meq.Polar(1, phase)
+
+
+def rotation(angle: Any, band: Band) -> Definition:
+    """Turns the polarisation on the sky by `angle` (rad), from x to y.
+
+    linear feeds: [[cos, -sin], [sin, cos]]; circular: diag(exp(i angle), exp(-i angle)).
+    """
+    if band.circular:
+        return diagonal(wave(angle), wave(-angle))
+    c, s = Meq.Cos(angle), Meq.Sin(angle)
+    made: Definition = Meq.Matrix22(c, -s, s, c)
+    return made
