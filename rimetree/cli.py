@@ -123,7 +123,9 @@ def run(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value that replaces one of CONFIG.yaml; repeat as needed.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the finished steps of CONFIG.yaml's solution files.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the finished steps of CONFIG.yaml's solution files.")
+    ] = False,
     report: Annotated[str | None, typer.Option(help="HTML page on what CONFIG.yaml did, with plots.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, solve and write nothing.")] = False,
     timings: Annotated[
@@ -137,11 +139,15 @@ def run(
         others = {"--ms": ms, "--option": option, "--solutions": solutions, "--memory": memory, **selection}
         given = [name if name.startswith("--") else f"--{name}" for name, value in others.items() if value]
         if given:
-            raise ConfigError(f"{', '.join(given)}: for scripts; change a key of a configuration with --set solve.0.key=value")
+            raise ConfigError(
+                f"{', '.join(given)}: for scripts; change a key of a configuration with --set solve.0.key=value"
+            )
         changes = [*(change or ()), *([f"report={json.dumps(report)}"] if report else ())]
         done = _run_config(file, changes, overwrite, resume, dry_run, quiet)
     elif change or resume or report:
-        raise ConfigError("--set, --resume and --report are for configurations; give options to a script with -o key=value")
+        raise ConfigError(
+            "--set, --resume and --report are for configurations; give options to a script with -o key=value"
+        )
     else:
         done = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, timings, quiet)
     if done is None:
@@ -198,7 +204,8 @@ def _measurement_set(file: str, ms: str | None, selection: dict[str, str]) -> An
         raise ConfigError(f"{file}: say which Measurement Set: --ms x.ms")
     from .io.ms import MeasurementSet
 
-    return MeasurementSet(ms, **selection)
+    options: dict[str, Any] = {**selection}
+    return MeasurementSet(ms, **options)
 
 
 def _forest(file: str, data: Any, option: list[str] | None) -> Any:
@@ -232,7 +239,9 @@ def explain(
 
 @app.command()
 def config(
-    template: Annotated[str | None, typer.Option("--template", help="Which example; without it: a list of all.")] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="Which example; without it: a list of all.")
+    ] = None,
 ) -> None:
     """Print a commented configuration to start from, or list them."""
     from importlib.resources import files
@@ -246,8 +255,19 @@ def config(
             print(f"{name:20}  {first}")
         return
     if template not in examples:
-        raise ConfigError(f"there is no example {template!r}{nearest(template, examples)}; there are {', '.join(sorted(examples))}")
+        raise ConfigError(
+            f"there is no example {template!r}{nearest(template, examples)}; there are {', '.join(sorted(examples))}"
+        )
     print(examples[template].read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def terms() -> None:
+    """List the Jones terms that a configuration can name."""
+    from .trees.terms import kinds
+
+    for name, cls in kinds().items():
+        print(f"{name:4} {cls.summary()}")
 
 
 def _of_script(file: str) -> bool:

@@ -11,6 +11,8 @@ import numpy as np
 
 import rimetree as rt
 from rimetree import Meq
+from rimetree.io.caltable import CalFile
+from rimetree.pipeline.interpolate import evaluate
 
 ANTENNAS, SLOTS, CHANNELS = 10, 60, 64
 F0, DF, DT, NOISE = 1.3e9, 250e3, 10.0, 0.2
@@ -18,16 +20,18 @@ SKY = ((8.0, 0.0, 0.0), (2.0, 0.004, -0.002), (1.0, -0.003, 0.005))
 """Point sources: Stokes I in Jy, l, m."""
 
 CONFIG = """\
-ms: {ms}
-ref_ant: {ref}
 solve:
-  - {{jones: K, solint: [scan, null]}}   # a delay and a phase per scan
-  - {{jones: G, solint: [1, null]}}      # a complex gain per slot
-  - {{jones: B, solint: [null, 1]}}      # a complex gain per channel
-apply: {{column: CORRECTED_DATA}}
-solutions: {solutions}
-plots: {plots}
-overwrite: true
+  - ms: {ms}
+    output: {solutions}
+    ref_ant: {ref}
+    jones: [K, G, B]
+    joint: [K, G, B]
+    field: field0
+    time_interval: [scan, 1slot, inf]        # a delay and a phase per scan, a gain per slot,
+    freq_interval: [full, full, 1chan]       # a gain per channel; then all together
+apply:
+  - {{ms: {ms}, jones: [K0, G0, B0], tables: {solutions}}}
+report: {page}
 """
 
 
@@ -100,11 +104,8 @@ def compare(path: Path, solutions: Path, truth: Truth) -> bool:
     group = ms.groups[0]
     true = truth.values(group.time, group.freq)
     solved = np.ones_like(true)
-    for table in rt.Solutions.load(solutions).groups[0].jones:
-        t = abs(table.time[None] - group.time[:, None]).argmin(1)
-        f = abs(table.freq[None] - group.freq[:, None]).argmin(1)
-        diagonal = table.jones[..., [0, 1], [0, 1]].transpose(0, 3, 2, 1)
-        solved *= diagonal[:, :, t][..., f]
+    for table in CalFile.load(solutions).tables:
+        solved *= evaluate(table, group.time, group.freq)[..., [0, 1], [0, 1]].transpose(0, 3, 2, 1)
     turn = (true * solved.conj()).sum(0)
     error = np.abs(solved * turn / abs(turn) - true).std() / np.abs(true).mean()
     tile = ms.read(group, columns=("DATA", "MODEL_DATA", "CORRECTED_DATA"))
@@ -125,17 +126,17 @@ def main(folder: Path) -> int:
     """Simulate, calibrate, compare; 0 where the solutions are right."""
     began = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    ms, solutions, plots = folder / "demo.ms", folder / "solutions.h5", folder / "plots"
+    ms, solutions, page = folder / "demo.ms", folder / "solutions.h5", folder / "report.html"
     print(f"1. simulate {ms}")
     truth = simulate(ms)
     config = folder / "kgb.yaml"
-    config.write_text(CONFIG.format(ms=ms, ref=rt.MeasurementSet(ms).antennas[0], solutions=solutions, plots=plots))
+    config.write_text(CONFIG.format(ms=ms, ref=rt.MeasurementSet(ms).antennas[0], solutions=solutions, page=page))
     print(f"2. rimetree run {config}")
-    if subprocess.run([sys.executable, "-m", "rimetree", "run", str(config)], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "rimetree", "run", str(config), "--overwrite"], check=False).returncode:
         return 1
     print("3. compare with the truth")
     right = compare(ms, solutions, truth)
-    print(f"look at {plots}; all in {time.perf_counter() - began:.0f} s" if right else "the solutions are NOT right")
+    print(f"look at {page}; all in {time.perf_counter() - began:.0f} s" if right else "the solutions are NOT right")
     return 0 if right else 1
 
 

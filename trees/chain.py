@@ -19,7 +19,13 @@ ELEMENTS = {"parallel": (0, 3), "cross": (1, 2)}
 
 
 def solve(
-    ns: Scope, ms: Any, chain: Sequence[Placed], keys: Sequence[str], hands: str, columns: tuple[str, str], **options: Any
+    ns: Scope,
+    ms: Any,
+    chain: Sequence[Placed],
+    keys: Sequence[str],
+    hands: str,
+    columns: tuple[str, str],
+    **options: Any,
 ) -> None:
     """Add the forest that fits the terms `keys` of a chain, outermost (leftmost) first, to a scope.
 

@@ -185,13 +185,13 @@ def _trials(bend: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return trials, np.exp(-1j * trials[:, None] * bend)
 
 
-def fit_gains(sums: np.ndarray, seen: Seen, rounds: int = 30) -> np.ndarray:
-    """Complex gains (nant, ncell) with g_p conj(g_q) power = sums; 1 where an antenna has no data.
+def fit_gains(sums: np.ndarray, power: np.ndarray, seen: Seen, rounds: int = 30) -> np.ndarray:
+    """Complex gains (nant, ncell) with g_p conj(g_q) power = sums (nbaseline, ncell, nchan); 1 where an antenna has no data.
 
     Phases from the leading eigenvector of the matrix of unit phases, then alternating least squares with every second
     step averaged (StefCal: Salvini & Wijnholds 2014, A&A 571, A97, algorithm 1).
     """
-    ratio, weight = _matrices(sums.sum(-1), seen.power[[0, 3]].sum((0, -1)) / 2, seen)
+    ratio, weight = _matrices(sums.sum(-1), power.sum(-1), seen)
     size = np.abs(ratio)
     units = np.divide(ratio, size, where=size > 0, out=np.zeros_like(ratio))
     strength = size.sum(-1)
@@ -204,13 +204,11 @@ def fit_gains(sums: np.ndarray, seen: Seen, rounds: int = 30) -> np.ndarray:
     gains = vector * scale[:, None]
     for step in range(rounds):
         below = np.einsum("cpq,cq->cp", weight, np.abs(gains) ** 2)
-        new = np.divide(
-            np.einsum("cpq,cq->cp", ratio, gains), below, where=below > 0, out=np.zeros_like(gains)
-        )
+        new = np.divide(np.einsum("cpq,cq->cp", ratio, gains), below, where=below > 0, out=np.zeros_like(gains))
         gains = (new + gains) / 2 if step % 2 else new
-    gains = np.where((gains == 0) | ~np.isfinite(gains), 1, gains)
-    first = gains[:, seen.order[0]]
-    result: np.ndarray = (gains * (first.conj() / np.abs(first))[:, None]).T
+    dead = (gains == 0) | ~np.isfinite(gains)
+    first = np.where(dead[:, seen.order[0]], 1, gains[:, seen.order[0]])
+    result: np.ndarray = np.where(dead, 1, gains * (first.conj() / np.abs(first))[:, None]).T
     return result
 
 
@@ -220,7 +218,5 @@ def _matrices(sums: np.ndarray, power: np.ndarray, seen: Seen) -> tuple[np.ndarr
     count = len(seen.order)
     ratio = np.zeros((sums.shape[1], count, count), complex)
     weight = np.zeros(ratio.shape)
-    np.add.at(ratio, (slice(None), p, q), sums.T)
-    np.add.at(weight, (slice(None), p, q), power.T)
+    ratio[:, p, q], weight[:, p, q] = sums.T, power.T
     return ratio + ratio.conj().swapaxes(1, 2), weight + weight.swapaxes(1, 2)
-

@@ -14,17 +14,17 @@ Cells that span scans lie under the first. A file is written whole or not at all
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from ..status import Status
 from .atomic import write_atomically
 
 FLUXSCALE = "fluxscale"
@@ -66,8 +66,8 @@ class CalTable:
     errors: np.ndarray
     parms: dict[str, Values]
     delay: np.ndarray | None = None
-    stats: dict[str, np.ndarray] = field(default_factory=dict)
-    attrs: dict[str, Any] = field(default_factory=dict)
+    stats: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -94,9 +94,9 @@ class CalTable:
 class CalFile:
     """The tables of a file; `meta`: attributes of the file, `flux`: (field, spw) -> attributes of a flux scale."""
 
-    tables: list[CalTable] = field(default_factory=list)
-    meta: dict[str, Any] = field(default_factory=dict)
-    flux: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    tables: list[CalTable] = dataclasses.field(default_factory=list)
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flux: dict[tuple[str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -119,7 +119,9 @@ class CalFile:
                     part = table.times(table.scan == scan)
                     _write(file.create_group(_path(table, int(scan)), track_order=True), part, int(scan))
             for (name, spw), attrs in self.flux.items():
-                file.create_group(f"{FLUXSCALE}/field_{_legal(name)}/spw_{spw}").attrs.update({"field_name": name, **attrs})
+                file.create_group(f"{FLUXSCALE}/field_{_legal(name)}/spw_{spw}").attrs.update(
+                    {"field_name": name, **attrs}
+                )
         write_atomically(path, memory.getbuffer(), overwrite=True)
 
     @classmethod
@@ -224,7 +226,8 @@ def _plain(attrs: Any) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
 
 
-OWN = ("jones_type kind field_name scan_id spw n_ant n_active n_freq n_time ant_names n_cells_total n_cells_converged").split()
+OWN = {"jones_type", "kind", "field_name", "scan_id", "spw", "n_ant", "n_active", "n_freq", "n_time"}
+OWN |= {"ant_names", "n_cells_total", "n_cells_converged"}
 """Attributes that are made anew when a table is written."""
 
 
@@ -283,19 +286,23 @@ def _concatenated(found: Sequence[CalTable]) -> CalTable:
 
     first = found[0]
     parms = {
-        name: Values(*(np.concatenate([getattr(t.parms[name], what) for t in found], 1) for what in ("values", "errors", "status")))
+        name: Values(
+            *(
+                np.concatenate([getattr(t.parms[name], what) for t in found], 1)
+                for what in ("values", "errors", "status")
+            )
+        )
         for name in first.parms
     }
     return replace(
         first,
-        **{name: along(name, 0) for name in ("time", "time_edges", "scan")},
-        **{name: along(name, 2) for name in ("jones", "flags", "errors")},
+        time=along("time", 0),
+        time_edges=along("time_edges", 0),
+        scan=along("scan", 0),
+        jones=along("jones", 2),
+        flags=along("flags", 2),
+        errors=along("errors", 2),
         parms=parms,
         delay=None if first.delay is None else along("delay", 2),
         stats={name: np.concatenate([t.stats[name] for t in found], 1) for name in first.stats},
     )
-
-
-def invalid(status: np.ndarray) -> np.ndarray:
-    """Where a status is not that of a good solution."""
-    return np.asarray(status != Status.CONVERGED)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, Solutions
 from ..solve.report import Report
 from ..trees import chain
-from ..trees.terms import Placed, term
+from ..trees.terms import Placed
 from . import syntax
 from .config import Apply
 from .data import Data, Window
-from .interpolate import Rule
+from .interpolate import Rule, kind_of
 from .solve import Fitted, angles, place
 from .weights import write_weights
 
@@ -81,7 +81,7 @@ class ApplyRun:
         placed = []
         for i, (key, tables, rule) in enumerate(terms):
             own = [t for t in tables if t.spw == window.id]
-            raw = Placed(f"{i}.{key}", _term(own[0]), band=window.band)
+            raw = Placed(f"{i}.{key}", kind_of(own[0]), band=window.band)
             placed.append(place(raw, own, ms, groups, rule))
             lacking = sorted(set(ms.antennas) - set(own[0].antennas))
             if lacking:
@@ -96,15 +96,3 @@ class ApplyRun:
         if block.calwt:
             write_weights(ms, placed, groups)
         return Fitted(f"apply to {block.output_col}, spw {window.id}", report, notes)
-
-
-def _term(table: CalTable) -> Any:
-    """The term of a table. A phase-only gain is stored as a gain, with phases for Parms."""
-    made = term(table.kind)
-    if table.parms and set(table.parms) != set(made.params):
-        other = term("GP")
-        if set(table.parms) != set(other.params):
-            raise ConfigError(f"{table.key}: its Parms {', '.join(table.parms)} are not those of {table.kind}")
-        return other
-    return made
-

@@ -34,7 +34,9 @@ def per_step(name: str, value: Any, count: int) -> list[Any]:
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"{name} has {len(value)} values, but jones has {count}; give one per term, or a single one for all")
+        raise ValueError(
+            f"{name} has {len(value)} values, but jones has {count}; give one per term, or a single one for all"
+        )
     return value
 
 
@@ -60,7 +62,9 @@ class External(Block):
     def _complete(self) -> External:
         count = len(self.jones)
         self.tables = per_step("tables", self.tables, count)
-        self.field_select = [one_of("field_select", v, SELECTS) for v in per_step("field_select", self.field_select, count)]
+        self.field_select = [
+            one_of("field_select", v, SELECTS) for v in per_step("field_select", self.field_select, count)
+        ]
         self.time_interp = [one_of("time_interp", v, TIMES) for v in per_step("time_interp", self.time_interp, count)]
         return self
 
@@ -137,7 +141,14 @@ class Solve(Block):
         count = len(self.jones)
         lists = {
             name: per_step(name, getattr(self, name), count)
-            for name in ("time_interval", "freq_interval", "phase_only", "phase_offset", "preapply_time_interp", "step_spw")
+            for name in (
+                "time_interval",
+                "freq_interval",
+                "phase_only",
+                "phase_offset",
+                "preapply_time_interp",
+                "step_spw",
+            )
         }
         fields, scans = _fields(self.field, count), _scans(self.scans, count)
         for i, key in enumerate(syntax.keys(self.jones)):
@@ -185,7 +196,7 @@ class Apply(Block):
 
     ms: str
     jones: list[str] = Field(min_length=1)
-    tables: list[str] = Field(min_length=1)
+    tables: str | list[str]
     input_col: str = "DATA"
     output_col: str = "CORRECTED_DATA"
     target_field: Names = None
@@ -224,7 +235,9 @@ class Apply(Block):
         for i, select in enumerate(self.field_select):
             if (select == "pinned") != (self.solution_field[i] is not None):
                 if select == "pinned":
-                    raise ValueError(f"solution_field: {self.jones[i]} is pinned, so say to which field: solution_field: [...]")
+                    raise ValueError(
+                        f"solution_field: {self.jones[i]} is pinned, so say to which field: solution_field: [...]"
+                    )
                 self.solution_field[i] = None
         return self
 
@@ -290,7 +303,9 @@ def _fields(value: Any, count: int) -> list[list[str] | None]:
     if len(groups) == 1:
         return groups * count  # type: ignore[return-value]
     if len(groups) != count:
-        raise ValueError(f"field has {len(groups)} groups, but jones has {count}; give one group per term, or a single one")
+        raise ValueError(
+            f"field has {len(groups)} groups, but jones has {count}; give one group per term, or a single one"
+        )
     return list(groups)
 
 
@@ -299,5 +314,7 @@ def _scans(value: Any, count: int) -> list[Any]:
     if not isinstance(value, list) or not any(isinstance(item, list) for item in value):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"scans has {len(value)} groups, but jones has {count}; give one group per term, or a flat list")
+        raise ValueError(
+            f"scans has {len(value)} groups, but jones has {count}; give one group per term, or a flat list"
+        )
     return value

@@ -80,7 +80,7 @@ class Data:
         if wanted == "auto":
             return None
         table = {a.id: a.name for a in self.whole.antenna_table}
-        if isinstance(wanted, int) or str(wanted).isdecimal() and wanted not in table.values():
+        if isinstance(wanted, int) or (str(wanted).isdecimal() and wanted not in table.values()):
             if int(wanted) in table:
                 return table[int(wanted)]
         elif wanted in table.values():

@@ -97,7 +97,11 @@ class FluxscaleRun:
                 f"fluxscale: {path}: {key} has no solutions of field {field!r}{nearest(field, known)}; it has "
                 f"{', '.join(dict.fromkeys(known))}"
             )
-        wanted = None if self.block.spw is None else {int(n) for n in str(self.block.spw).split(",") if n.strip().isdecimal()}
+        wanted = (
+            None
+            if self.block.spw is None
+            else {int(n) for n in str(self.block.spw).split(",") if n.strip().isdecimal()}
+        )
         return [t for t in found if wanted is None or t.spw in wanted]
 
     def _reference(self, file: CalFile, key: str, table: CalTable) -> list[CalTable]:
@@ -107,7 +111,9 @@ class FluxscaleRun:
             for t in self._tables(file, key, name, self.block.reference_table) if t.spw == table.spw
         ]  # fmt: skip
         if not found:
-            raise ConfigError(f"fluxscale: {self.block.reference_table}: no reference field has {key} for spw {table.spw}")
+            raise ConfigError(
+                f"fluxscale: {self.block.reference_table}: no reference field has {key} for spw {table.spw}"
+            )
         return found
 
     def _scale(self, references: Sequence[CalTable], table: CalTable) -> Scale:

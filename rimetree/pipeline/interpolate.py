@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from ..io.caltable import CalTable, Values
 from ..io.solutions import ParmTable
 from ..parms.intervals import bounds
 from ..status import Status
-from ..trees.terms import Param, Placed
+from ..trees.terms import Param, Placed, Term, term
+from ..trees.terms.base import Band
+from .jones import matrices
 
 SELECTS = ("nearest_time", "nearest_sky", "pinned", "all")
 TIMES = ("exact", "nearest", "linear", "cubic")
@@ -26,7 +29,11 @@ NEAR = GOOD | {Status.ITERATION_LIMIT, Status.STALLED}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How solutions are chosen and interpolated; see the module's tuples for what each may be."""
+    """How solutions are chosen and interpolated; see the module's tuples for what each may be.
+
+    In time, `exact` takes the cell that holds a datum, good or not; all others pass over cells without a good solution.
+    In frequency `nearest` does not.
+    """
 
     select: str = "nearest_time"
     fields: tuple[str, ...] = ()
@@ -37,7 +44,9 @@ class Rule:
     good: frozenset[Status] = GOOD
 
 
-def spread(tables: Sequence[CalTable], placed: Placed, group: Any, antennas: Sequence[str], rule: Rule) -> list[ParmTable]:
+def spread(
+    tables: Sequence[CalTable], placed: Placed, group: Any, antennas: Sequence[str], rule: Rule
+) -> list[ParmTable]:
     """The Parms of a term at all slots and channels of a group, from its tables of one spectral window (one per field).
 
     Antennas without solutions have status NO_DATA. Raises ConfigError where a pinned field has no solutions, DataError
@@ -138,7 +147,9 @@ def _foreign(table: CalTable, what: str, placed: Placed) -> Values:
     found = placed.term.read(table.jones.swapaxes(1, 2), delay, placed.band.centre)
     if what not in found:
         kind = type(placed.term).name
-        raise DataError(f"{table.key} of field {table.field!r}: its file has no Parms, and {kind} cannot be told from matrices")
+        raise DataError(
+            f"{table.key} of field {table.field!r}: its file has no Parms, and {kind} cannot be told from matrices"
+        )
     values = np.asarray(found[what])
     status = np.where(table.flags.swapaxes(1, 2), Status.NO_DATA, Status.CONVERGED).astype(np.uint8)
     if placed.term.common:
@@ -179,12 +190,12 @@ def _in_order(tables: Sequence[CalTable]) -> Any:
 
 def _together(pieces: Sequence[Values], tables: Sequence[CalTable]) -> Values:
     order = _in_order(tables).order
-    return Values(*(np.concatenate([getattr(p, k) for p in pieces], 1)[:, order] for k in ("values", "errors", "status")))
+    return Values(
+        *(np.concatenate([getattr(p, k) for p in pieces], 1)[:, order] for k in ("values", "errors", "status"))
+    )
 
 
-def _one(
-    parm: Values, table: Any, param: Param, group: Any, slots: Any, rule: Rule
-) -> tuple[np.ndarray, np.ndarray]:
+def _one(parm: Values, table: Any, param: Param, group: Any, slots: Any, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     """From one table to some slots of a group and all its channels."""
     good = np.isin(parm.status, list(rule.good)) & np.isfinite(parm.values).all((-1, -2))
     time = group.time[slots]
@@ -192,7 +203,9 @@ def _one(
         return _polynomial(parm, good, table, time, group.freq)
     values = parm.values[..., 0, 0]
     # Along time first: then the larger of the two axes is made last.
-    values, good = _along(values, good, table.time, table.time_edges, time, rule.time, param, rule.domain, fill=True)
+    values, good = _along(
+        values, good, table.time, table.time_edges, time, rule.time, param, rule.domain, fill=rule.time != "exact"
+    )
     turn = (0, 2, 1)
     values, good = _along(
         values.transpose(turn), good.transpose(turn), table.freq, table.freq_edges, group.freq, rule.freq, param,
@@ -282,7 +295,9 @@ def _polynomial(
         for p, e, i in ((time, table.time_edges, t), (freq, table.freq_edges, f))
     )
     coefs = parm.values[:, t][:, :, f]
-    values = np.einsum("ntfij,ti,fj->ntf", coefs, *(np.vander(c, k, True) for c, k in zip((x, y), coefs.shape[3:], strict=True)))
+    values = np.einsum(
+        "ntfij,ti,fj->ntf", coefs, *(np.vander(c, k, True) for c, k in zip((x, y), coefs.shape[3:], strict=True))
+    )
     status = np.where(good[:, t][:, :, f], Status.CONVERGED, Status.NO_DATA).astype(np.uint8)
     return values, status
 
@@ -294,3 +309,35 @@ def varying(made: Mapping[Any, Sequence[ParmTable]], placed: Placed) -> dict[str
         shapes = [tables[number].status.shape for tables in made.values()]
         found[what] = (any(s[1] > 1 for s in shapes), any(s[2] > 1 for s in shapes))
     return found
+
+
+def evaluate(table: CalTable, time: np.ndarray, freq: np.ndarray, rule: Rule | None = None) -> np.ndarray:
+    """The matrices of a table at times (s) and frequencies (Hz): (antenna, freq, time, 2, 2), NaN where it has no solution."""
+    placed = Placed(
+        table.key, kind_of(table), band=Band(float(table.attrs.get("freq_ref", np.mean(freq))), circular(table))
+    )
+    axes = {"time": time, "interval": np.zeros(time.size), "freq": freq, "width": np.zeros(freq.size)}
+    group = SimpleNamespace(**axes, field_name=table.field, phase_dir=np.full(2, np.nan))
+    parms = spread([table], placed, group, table.antennas, rule or Rule())
+    shape = (time.size, freq.size)
+    values = {}
+    for what, parm in zip(placed.term.params, parms, strict=True):
+        fine = np.where(parm.status == Status.CONVERGED, parm.values[..., 0, 0], np.nan)
+        values[what] = np.broadcast_to(fine, (len(fine), *shape))
+    return matrices(placed, table.antennas, values, time, freq)
+
+
+def circular(table: CalTable) -> bool:
+    """Whether a table is of circular feeds."""
+    return str(table.attrs.get("feed_basis", "")).upper() == "CIRCULAR"
+
+
+def kind_of(table: CalTable) -> Term:
+    """The term of a table. A phase-only gain is stored as a gain, with phases for Parms. ConfigError where it is unknown."""
+    made = term(table.kind)
+    if table.parms and set(table.parms) != set(made.params):
+        phases = term("GP")
+        if set(table.parms) != set(phases.params):
+            raise ConfigError(f"{table.key}: its Parms {', '.join(table.parms)} are not those of {table.kind}")
+        return phases
+    return made

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..graph.scope import Scope
-from ..plan.program import Program, open_template
+from ..plan.program import Program
 from ..plan.subset import subset
+from ..plan.template import open_template
 from ..ring import Plane
 from ..trees.terms import Placed
 

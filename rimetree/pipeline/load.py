@@ -59,7 +59,9 @@ def _distinct(error: ValidationError) -> Iterator[Any]:
 
 def _place(loc: Sequence[Any]) -> tuple[Any, ...]:
     """The keys of a place; pydantic adds the names of types for the alternatives of a union."""
-    return tuple(key for key in loc if isinstance(key, int) or not ("[" in key or key in ("str", "int", "float", "bool")))
+    return tuple(
+        key for key in loc if isinstance(key, int) or not ("[" in key or key in ("str", "int", "float", "bool"))
+    )
 
 
 def _mistake(item: Mapping[str, Any], lines: Mapping[Any, int]) -> tuple[int, str]:

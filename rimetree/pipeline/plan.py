@@ -27,7 +27,10 @@ def plan(solves: Sequence[SolveRun], applies: Sequence[ApplyRun]) -> list[str]:
         for one in work.passes():
             for window, ms in work.selections(one):
                 size = sum(_bytes(group, 2) for group in ms.groups)
-                cells, unknowns = (sum(x) for x in zip(*(_cells(s, g, len(ms.antennas)) for s in one.steps for g in ms.groups), strict=True))
+                cells, unknowns = (
+                    sum(x)
+                    for x in zip(*(_cells(s, g, len(ms.antennas)) for s in one.steps for g in ms.groups), strict=True)
+                )
                 rows = sum(int((g.rows >= 0).sum()) for g in ms.groups)
                 fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
                 lines.append(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..io.solutions import ParmTable
 from ..batch.cascade import correlations
+from ..io.solutions import ParmTable
 from ..status import Status
 from ..trees.terms import Term
 

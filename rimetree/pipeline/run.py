@@ -117,7 +117,9 @@ class _Run:
                 self.files[path] = CalFile.load(path) if found and self.resume else CalFile()
             except DataError as error:
                 text = str(error).replace("choose another name, or allow overwriting (overwrite=True, --overwrite)", "")
-                obstacles.append(text.strip().rstrip(";") + "; --overwrite replaces it, --resume continues it" if found else text)
+                obstacles.append(
+                    text.strip().rstrip(";") + "; --overwrite replaces it, --resume continues it" if found else text
+                )
         needed = [t for b in self.config.apply for t in b.tables]
         needed += [t for b in self.config.fluxscale for t in (b.reference_table, b.transfer_table)]
         for path in dict.fromkeys(needed):
@@ -145,7 +147,8 @@ class _Run:
 
     def check(self) -> None:
         """Everything that could go wrong later and can be known now. Raises ConfigError or DataError."""
-        obstacles = [line for work in (*self.solves, *self.applies) for line in work.check()]
+        obstacles = [line for work in self.solves for line in work.check()]
+        obstacles += [line for work in self.applies for line in work.check()]
         page = self.config.report
         if page is not None and not Path(page).absolute().parent.is_dir():
             obstacles.append(f"{page}: there is no folder {Path(page).absolute().parent}; make it first")
@@ -239,4 +242,3 @@ def _version() -> str:
         return version("rimetree")
     except PackageNotFoundError:
         return "uninstalled"
-

@@ -27,7 +27,9 @@ def info(path: str | Path) -> str:
         scans = f"scans {', '.join(map(str, np.unique(table.scan)))}"
         reference = table.attrs.get("ref_ant_name", "unknown")
         flagged = 100 * table.flags.mean() if table.flags.size else 0.0
-        lines.append(f"  {place}: {a} antennas x {f} freq x {t} time, {scans}, reference {reference}, {flagged:.3g} % flagged")
+        lines.append(
+            f"  {place}: {a} antennas x {f} freq x {t} time, {scans}, reference {reference}, {flagged:.3g} % flagged"
+        )
         status = [p.status.ravel() for p in table.parms.values()]
         lines += [f"    {counts(np.concatenate(status))}{_reduced(table)}"] if status else []
     return "\n".join(lines + _flux_lines(file))
@@ -67,17 +69,27 @@ def as_solutions(tables: Iterable[CalTable]) -> Solutions:
         basis = str(table.attrs.get("feed_basis", "")).lower()
         if table.delay is None or table.freq.size > 1:
             group.jones.append(
-                JonesTable(table.key, table.antennas, table.jones, table.flags, table.time, table.freq, table.errors, basis)
+                JonesTable(
+                    table.key, table.antennas, table.jones, table.flags, table.time, table.freq, table.errors, basis
+                )
             )
         for what, parm in table.parms.items():
-            if not np.iscomplexobj(parm.values) and (table.delay is not None or what not in ("x", "y", "phase_x", "phase_y")):
+            if not np.iscomplexobj(parm.values) and (
+                table.delay is not None or what not in ("x", "y", "phase_x", "phase_y")
+            ):
                 label = f"{table.key}.{what}"
                 names = [f"{label}:{a}" for a in table.antennas] if len(parm.values) == len(table.antennas) else [label]
                 group.parms.append(
                     ParmTable(
-                        label, names, [tuple(n.split(":")[1:]) for n in names], parm.values, parm.errors, parm.status,
-                        table.time_edges, table.freq_edges,
-                    )  # fmt: skip
+                        label,
+                        names,
+                        [tuple(n.split(":")[1:]) for n in names],
+                        parm.values,
+                        parm.errors,
+                        parm.status,
+                        table.time_edges,
+                        table.freq_edges,
+                    )
                 )
     return Solutions(list(groups.values()))
 
@@ -141,7 +153,9 @@ def _made(report: Any) -> str:
 
 
 def _summary(report: Any) -> str:
-    head = "".join(f"<th>{h}</th>" for h in ("file", "term", "field", "spw", "cells", "flagged", "converged", "chi2/dof"))
+    head = "".join(
+        f"<th>{h}</th>" for h in ("file", "term", "field", "spw", "cells", "flagged", "converged", "chi2/dof")
+    )
     rows = []
     for path, file in report.files.items():
         for t in file.tables:

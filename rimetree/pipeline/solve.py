@@ -109,9 +109,7 @@ class SolveRun:
         view = View(ms, window.hidden, block.rfi_threshold, block.data_col)
         left, right, fixed = self._others(work, window, view)
         pin = None if polarised else surveys[0].live(self.ref)
-        solved = [
-            Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps
-        ]
+        solved = [Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps]
         hands = self._hands(work, polarised, ms)
         places = self._places(work, left, solved)
         start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
@@ -212,7 +210,14 @@ class SolveRun:
         return Solutions([tabulate_guess(placed, found, group, view.antennas) for found, group in groups])
 
     def _keep(
-        self, work: Pass, window: Window, ms: MeasurementSet, group: Any, seen: Survey, tables: GroupSolutions, together: bool
+        self,
+        work: Pass,
+        window: Window,
+        ms: MeasurementSet,
+        group: Any,
+        seen: Survey,
+        tables: GroupSolutions,
+        together: bool,
     ) -> list[str]:
         """Refer new solutions to the reference antenna, and put them into the file."""
         by_label = {table.label: table for table in tables.parms}
@@ -269,9 +274,7 @@ def guesses(step: Step, earlier: Sequence[Step]) -> bool:
     )
 
 
-def place(
-    placed: Placed, tables: Sequence[CalTable], ms: Any, groups: Sequence[GroupSolutions], rule: Rule
-) -> Placed:
+def place(placed: Placed, tables: Sequence[CalTable], ms: Any, groups: Sequence[GroupSolutions], rule: Rule) -> Placed:
     """A fixed term with its values, interpolated, put into the solutions of the groups of the data."""
     made: dict[int, list[ParmTable]] = {}
     for i, group in enumerate(ms.groups):
@@ -304,4 +307,3 @@ def _externals(block: Solve) -> list[tuple[str, str, list[CalTable], Rule]]:
         tables = [t for t in file.tables if t.key == key]
         found.append((key, tables[0].kind, tables, rule))
     return found
-

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, nearest
-from ..quantity import hertz, seconds
 from ..io.selection import choose
+from ..quantity import hertz, seconds
 
 ALL = ("", "inf", "infinity", "full", "*", "all")
 
@@ -36,7 +36,9 @@ def _interval(value: Any, convert: Any, unit: str, cell: str, examples: str) -> 
     if found and int(found[1]) > 0:
         return int(found[1])
     try:
-        number = convert(re.sub(r"sec$", "s", re.sub(r"m$", "min", text)) if re.search("[A-Za-z]$", text) else float(text))
+        number = convert(
+            re.sub(r"sec$", "s", re.sub(r"m$", "min", text)) if re.search("[A-Za-z]$", text) else float(text)
+        )
     except ValueError:
         number = -1.0
     if number == 0 and unit == "s":
@@ -96,5 +98,7 @@ def resolve(name: str, known: Sequence[str], where: str) -> str:
         return name
     found = [key for key in known if key.rstrip("0123456789") == name]
     if not found:
-        raise ConfigError(f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        raise ConfigError(
+            f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+        )
     return found[0]

@@ -72,7 +72,9 @@ def _ordered(table: ParmTable, antennas: Sequence[str], placed: Placed) -> Value
 
 def _errors(placed: Placed, values: Mapping[str, Values], shape: tuple[int, ...]) -> np.ndarray:
     """1 sigma of the matrices' elements, NaN where it takes more than the Parms' own errors to tell."""
-    errors = {what: np.broadcast_to(v.errors[..., 0, 0], (shape[0], *v.errors.shape[1:3])) for what, v in values.items()}
+    errors = {
+        what: np.broadcast_to(v.errors[..., 0, 0], (shape[0], *v.errors.shape[1:3])) for what, v in values.items()
+    }
     found = placed.term.errors(errors)
     return np.full(shape, np.nan) if found is None else np.asarray(found.swapaxes(1, 2))
 
@@ -118,7 +120,9 @@ def start_tables(tables: Sequence[CalTable], groups: Sequence[Any]) -> Solutions
     return Solutions(found)
 
 
-def tabulate_guess(placed: Placed, found: Mapping[str, np.ndarray], group: Any, antennas: Sequence[str]) -> GroupSolutions:
+def tabulate_guess(
+    placed: Placed, found: Mapping[str, np.ndarray], group: Any, antennas: Sequence[str]
+) -> GroupSolutions:
     """Starting values (nant or 1, ncell), cells numbered t * nf + f, as solutions of a group."""
     slots = time_intervals(placed.solint[0], group.time, group.interval, group.scan)
     chans = freq_intervals(placed.solint[1], group.freq, group.width)

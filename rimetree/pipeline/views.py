@@ -43,7 +43,9 @@ class View:
 class Collector(View):
     """Catches two columns that a forest writes, D and M, and sums w conj(M) D over the cells of a term, per baseline."""
 
-    def __init__(self, ms: Any, names: tuple[str, str], solint: tuple[Any, Any], spectral: bool, elements: Collection[int]) -> None:
+    def __init__(
+        self, ms: Any, names: tuple[str, str], solint: tuple[Any, Any], spectral: bool, elements: Collection[int]
+    ) -> None:
         super().__init__(ms)
         self.names, self.solint, self.spectral, self.elements = names, solint, spectral, elements
         self._sums: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -108,12 +110,14 @@ class Collector(View):
         pairs, nt, nf = baseline_numbers(self._ms), slots[-1] + 1, chans[-1] + 1
         if not self.spectral:
             flat = (*sums.shape[:2], nt * nf, 1)
-            yield np.arange(nt * nf), Seen(
-                sums.reshape(flat), power.reshape(flat), pairs, order, np.array([centre]), centre, linked
+            yield (
+                np.arange(nt * nf),
+                Seen(sums.reshape(flat), power.reshape(flat), pairs, order, np.array([centre]), centre, linked),
             )
             return
         for f in range(nf):
             band = chans == f
-            yield np.arange(nt) * nf + f, Seen(
-                sums[..., band], power[..., band], pairs, order, group.freq[band], centre, linked
+            yield (
+                np.arange(nt) * nf + f,
+                Seen(sums[..., band], power[..., band], pairs, order, group.freq[band], centre, linked),
             )

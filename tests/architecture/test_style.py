@@ -11,7 +11,8 @@ FILE_LINES, FUNCTION_LINES = 500, 60
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 CONTRACT = {"compute", "ring", "reduce", "axes_of", "normalise", "family_key", "example", "dims", "observe", "look_up"}
-"""Methods of node classes that are documented once, on NodeClass or in the docstring of the class."""
+CONTRACT |= {"matrix", "guess", "settle", "read", "errors"}
+"""Methods of node classes and terms that are documented once, on NodeClass and Term or in the docstring of the class."""
 
 
 def parsed():

@@ -1,12 +1,12 @@
 """What a Jones term is: Parms, and the 2x2 matrix that they make.
 
-    class Gain(Term):
-        \"\"\"diag(x, y): a complex gain per antenna and polarisation.\"\"\"
-        name = "G"
-        params = {"x": Param(1 + 0j, refer="x"), "y": Param(1 + 0j, refer="y")}
+class Gain(Term):
+    \"\"\"diag(x, y): a complex gain per antenna and polarisation.\"\"\"
+    name = "G"
+    params = {"x": Param(1 + 0j, refer="x"), "y": Param(1 + 0j, refer="y")}
 
-        def matrix(self, p, band):
-            return Meq.Matrix22(p["x"], 0, 0, p["y"])
+    def matrix(self, p, band):
+        return Meq.Matrix22(p["x"], 0, 0, p["y"])
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ class Placed:
 
     def build(self, ns: Scope, antennas: Sequence[str]) -> None:
         """Bind the matrix, `ns[key]` per antenna, and its Parms `<key>.<param>` to a scope."""
-        nodes = {}
+        nodes: dict[str, Any] = {}
         for what, param in self.term.params.items():
             stub = ns[f"{self.key}.{what}"]
             if what in self.fixed:
                 start: Any = param.scalar
-                solint = tuple(1 if varies else None for varies in self.fixed[what])
+                solint: Interval = (1 if self.fixed[what][0] else None, 1 if self.fixed[what][1] else None)
             else:
                 start, solint = param.start, self.solint
             if self.term.common:

@@ -16,7 +16,7 @@ from .base import Band, Param, Term, diagonal, wave
 
 def gains_of(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """Gains of x and y, (nant, ncell); the phase between them from the cross-hands where it is to be found."""
-    x, y = (fit_gains(sums, seen) for sums in seen.hands)
+    x, y = (fit_gains(seen.sums[i], seen.power[i], seen) for i in (0, 3))
     if seen.linked:
         between = seen.across(*(unit[..., None] / np.abs(unit[..., None]) for unit in (x, y))).sum(-1)
         y = y * np.exp(-1j * np.angle(between))
@@ -100,7 +100,7 @@ class Scalar(Term):
         return diagonal(p["t"], p["t"])
 
     def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
-        return {"t": fit_gains(seen.parallel, seen)}
+        return {"t": fit_gains(seen.parallel, seen.power[0] + seen.power[3], seen)}
 
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {"t": jones[..., 0, 0]}

@@ -63,7 +63,11 @@ class DelayTec(Term):
     def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
         bend = TEC / seen.freq - TEC / seen.centre + (seen.freq - seen.centre) * TEC / seen.centre**2
         found = [fit_delays_and_waves(sums, seen, bend) for sums in seen.hands]
-        made = {f"{name}_{c}": hand[i] for c, hand in zip("xy", found, strict=True) for i, name in ((0, "delay"), (2, "phase"))}
+        made = {
+            f"{name}_{c}": hand[i]
+            for c, hand in zip("xy", found, strict=True)
+            for i, name in ((0, "delay"), (2, "phase"))
+        }
         return made | {"tec": (found[0][1] + found[1][1]) / 2}
 
 

@@ -7,20 +7,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rimetree.batch.chain import run_chain
-from rimetree.batch.config import check
 from rimetree.errors import ConfigError, DataError
 from rimetree.graph.scope import Scope
+from rimetree.io.caltable import CalFile
 from rimetree.io.ms import MeasurementSet
-from rimetree.io.solutions import Solutions
-from rimetree.trees.chain import chain
-from rimetree.trees.terms import TERMS, interval
+from rimetree.pipeline.interpolate import evaluate
+from rimetree.pipeline.load import check
+from rimetree.pipeline.run import run as run_blocks
+from rimetree.trees import chain
+from rimetree.trees.terms import Placed, kinds, term
 
-KGB = [{"jones": "K"}, {"jones": "G"}, {"jones": "B"}, {"joint": ["K", "G", "B"]}]
+USUAL = {"K": ("scan", "full"), "G": ("1slot", "full"), "B": ("inf", "1chan"), "J": ("10slot", "full")}
+KGB = {"jones": ["K", "G", "B"], "joint": ["K", "G", "B"]}
 
 
-def run(seen, steps=KGB, **keys):
-    return run_chain(check({"ms": str(seen.path), "solve": steps, "ref_ant": "ant00", **keys}), progress=False)
+def run(seen, block=KGB, apply=(), **keys):
+    """Solve a block on the set, and apply all of it."""
+    kind = [name.rstrip("0123456789") for name in block["jones"]]
+    usual = {
+        f"{axis}_interval": [USUAL.get(k, ("inf", "full"))[i] for k in kind] for i, axis in enumerate(("time", "freq"))
+    }
+    output = str(seen.path.parent / "sols.h5")
+    common = {"ms": str(seen.path), "output": output, "field": "field0", "ref_ant": "ant00", "rfi_threshold": 0}
+    content = {"solve": {**common, **usual, **block, **keys}}
+    if apply is not None:
+        names = [f"{k}{kind[:i].count(k)}" for i, k in enumerate(kind)]
+        content["apply"] = {"ms": str(seen.path), "jones": names, "tables": [output] * len(names), **dict(apply)}
+    return run_blocks(check(content), overwrite=True, progress=False)
+
+
+def tables(report) -> dict:
+    """Key -> table, of a run on one field and window."""
+    (file,) = report.files.values()
+    return {table.key: table for table in file.tables}
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +48,13 @@ def names(monkeypatch):
     monkeypatch.delenv("RIMETREE_DEBUG", raising=False)
 
 
-def total(solutions: Solutions, seen) -> np.ndarray:
-    """The product of all stored terms, as (ant, slot, chan, hand)."""
+def total(report, seen) -> np.ndarray:
+    """The product of all solved terms, as (ant, slot, chan, hand)."""
     with MeasurementSet(seen.path) as ms:
         time = ms.groups[0].time
     result = np.ones_like(seen.jones)
-    for table in solutions.groups[0].jones:
-        slots = np.abs(table.time[:, None] - time).argmin(0)
-        chans = np.abs(table.freq[:, None] - seen.freq).argmin(0)
-        diagonal = np.stack([table.jones[..., c, c] for c in (0, 1)], -1)
-        result = result * diagonal[:, chans][:, :, slots].swapaxes(1, 2)
+    for table in tables(report).values():
+        result = result * evaluate(table, time, seen.freq)[..., [0, 1], [0, 1]].swapaxes(1, 2)
     return result
 
 
@@ -62,12 +78,11 @@ def identifiable(seen) -> int:
 
 
 @pytest.mark.parametrize("width", [1e6, 32e6], ids=["16 MHz", "512 MHz"])
-def test_kgb_is_as_good_as_the_noise_allows(observe, tmp_path: Path, width: float):
+def test_kgb_is_as_good_as_the_noise_allows(observe, width: float):
     seen = observe(width)
-    path = tmp_path / "sols.h5"
-    report = run(seen, solutions=str(path))
+    report = run(seen)
     assert report.converged, report.full()
-    found = total(Solutions.load(path), seen)
+    found = total(report, seen)
     diagonal = [0, 1], [0, 1]
     error = (seen.predicted(found) - seen.predicted(seen.jones))[..., *diagonal]
     # Least squares: the fitted model errs by the noise (sigma^2 / 2 per real datum) projected on the parameters.
@@ -91,37 +106,29 @@ def test_a_polarised_model_keeps_its_xy_phase(observe):
 
 
 def test_the_reference_antenna_has_no_phase(observe):
-    seen = observe()
-    tables = run(seen, apply=None).tables.groups[0]
-    for table in tables.jones:
-        reference = table.jones[table.antennas.index("ant00")]
+    found = tables(run(observe(), apply=None))
+    for table in found.values():
         for c in (0, 1):
-            assert np.abs(np.angle(reference[..., c, c])).max() < 1e-9
-    values = {table.label: table for table in tables.parms}
-    for label in ("K.delay_x", "K.delay_y", "K.phase_x", "K.phase_y"):
-        assert np.all(values[label].values[values[label].names.index(f"{label}:ant00")] == 0)
-    gains = values["G.y"]
-    jones = next(t for t in tables.jones if t.label == "G")
-    for i, name in enumerate(jones.antennas):
-        stored = gains.values[gains.names.index(f"G.y:{name}"), :, 0, 0, 0]
-        np.testing.assert_allclose(jones.jones[i, 0, :, 1, 1], stored, rtol=1e-12)
+            assert np.abs(np.angle(table.jones[0, ..., c, c])).max() < 1e-9
+    for what in ("delay_x", "delay_y", "phase_x", "phase_y"):
+        assert np.all(found["K0"].parms[what].values[0] == 0)
+    gains = found["G0"]
+    np.testing.assert_allclose(gains.jones[:, 0, :, 1, 1], gains.parms["y"].values[..., 0, 0, 0], rtol=1e-12)
 
 
 def test_delays_are_those_of_the_data(observe):
     seen = observe(noise=0.01)
-    step = [{"jones": "K", "solint": [None, None]}, {"joint": ["G", "B"]}]
-    table = next(t for t in run(seen, step, apply=None).tables.groups[0].parms if t.label == "K.delay_x")
+    found = tables(run(seen, {"jones": ["K"], "time_interval": "inf"}, apply=None))["K0"]
     phase = np.unwrap(np.angle(seen.jones[:, 0, :, 0]), axis=1)
     slope = np.polyfit(seen.freq, phase.T, 1)[0] / (-2 * np.pi)
-    # The gains' amplitudes and the curved bandpass are not in the model of this first step: hence a bias of a percent.
-    np.testing.assert_allclose(table.values.ravel(), slope - slope[0], atol=0.02 / np.ptp(seen.freq))
+    # The gains' amplitudes and the curved bandpass are not in the model of this step: hence a bias of a percent.
+    np.testing.assert_allclose(found.delay[:, 0, 0, 0], slope - slope[0], atol=0.02 / np.ptp(seen.freq))
 
 
 def test_full_jones_reaches_the_noise(observe):
     seen = observe(polarised=True)
-    step = {"jones": "J", "solint": [1, 1]}
-    result = run(seen, [step], apply=None)
-    summary = result.steps[0][1].solvers[0]
+    step = {"jones": ["J"], "time_interval": "1slot", "freq_interval": "1chan"}
+    summary = run(seen, step, apply=None).steps[0].report.solvers[0]
     # One time and channel: 15 baselines x 4 complex data, 6 x 8 - 1 real unknowns; and far fewer than the data.
     assert abs(summary.chi2_per_dof() - 1) < 0.05
 
@@ -133,7 +140,7 @@ def test_a_dead_reference_is_replaced_and_named(observe):
     flags[dead] = True
     seen.put("FLAG", flags)
     report = run(seen)
-    note = " ".join(report.notes)
+    note = " ".join(note for step in report.steps for note in step.notes)
     assert "ant00 has no solution" in note
     assert any(f"ant0{i}" in note.split("referred to")[1] for i in range(1, 6))
     ours = np.abs(seen.column("CORRECTED_DATA") - seen.model)[~dead]
@@ -142,16 +149,18 @@ def test_a_dead_reference_is_replaced_and_named(observe):
     assert not seen.column("CORRECTED_DATA")[dead].any()
 
 
-def test_data_that_are_flagged_become_zero(observe):
+def test_what_was_flagged_becomes_zero_or_takes_its_neighbours_solution(observe):
     seen = observe()
     flags = np.zeros(seen.model.shape, bool)
     flags[:, 3] = True
     seen.put("FLAG", flags)
     seen.put("DATA", np.where(flags, 100, seen.column("DATA")))
-    report = run(seen, [{"jones": "K"}, {"jones": "G"}])
+    report = run(seen, {"jones": ["K", "G"]}, apply={"time_interp": "exact"})
     assert report.converged, report.full()
     assert not seen.column("CORRECTED_DATA")[:, 3].any()
     assert seen.column("CORRECTED_DATA")[:, [2, 4]].all()
+    run(seen, {"jones": ["K", "G"]})
+    assert seen.column("CORRECTED_DATA")[:, 3].all()
 
 
 def test_auto_takes_the_antenna_with_most_data(observe):
@@ -160,9 +169,8 @@ def test_auto_takes_the_antenna_with_most_data(observe):
     for antenna in (0, 1, 2, 4, 5):
         flags[(seen.first == antenna) | (seen.second == antenna), antenna] = True
     seen.put("FLAG", flags)
-    report = run(seen, [{"jones": "K"}, {"jones": "G", "solint": None}], ref_ant="auto", apply=None)
-    (jones,) = (table for table in report.tables.groups[0].jones if table.label == "G")
-    phases = np.abs(np.angle(jones.jones[:, 0, 0, 0, 0]))
+    table = tables(run(seen, {"jones": ["K", "G"], "time_interval": ["scan", "inf"]}, ref_ant="auto", apply=None))["G0"]
+    phases = np.abs(np.angle(table.jones[:, 0, 0, 0, 0]))
     assert np.flatnonzero(phases < 1e-9).tolist() == [3]
 
 
@@ -180,65 +188,72 @@ def test_windows_are_solved_one_by_one(raw_ms):
             model = np.ones(((4, 8)[d], 2), np.complex64)
             opened.putcell("MODEL_DATA", number, model)
             opened.putcell("DATA", number, model * np.exp(1j * (1 + d) * (phases[p] - phases[q])))
-    config = check({"ms": str(path), "solve": [{"jones": "G", "solint": None}], "ref_ant": "A0"})
-    report = run_chain(config, progress=False)
-    assert [g.spw for g in report.tables.groups] == ["0", "1"]
-    for group, d in zip(report.tables.groups, (1, 0), strict=True):
-        found = group.jones[0].jones[:, 0, 0, 0, 0]
-        np.testing.assert_allclose(found, np.exp(1j * (1 + d) * phases), atol=1e-5)
+    output = str(path.parent / "w.h5")
+    config = check({"solve": {"ms": str(path), "output": output, "jones": ["G"], "ref_ant": "A0"}})
+    run_blocks(config, progress=False)
+    found = {table.spw: table for table in CalFile.load(output).tables}
+    assert sorted(found) == [0, 1]
+    for spw, d in ((0, 1), (1, 0)):
+        gains = found[spw].jones[:, 0, 0, 0, 0]
+        np.testing.assert_allclose(gains, np.exp(1j * (1 + d) * phases), atol=1e-5)
 
 
 def test_everything_is_checked_before_the_work(observe, tmp_path: Path):
     seen = observe()
-    (tmp_path / "there.h5").write_text("precious")
-    for keys, words in (
-        ({"solutions": str(tmp_path / "there.h5")}, "exists"),
-        ({"solutions": str(tmp_path / "no" / "x.h5")}, "no folder"),
-        ({"model_column": "MODEL"}, "MODEL"),
-        ({"plots": str(tmp_path / "no" / "x")}, "no folder"),
+    there = tmp_path / "there.h5"
+    there.write_text("precious")
+    solve = {"ms": str(seen.path), "output": str(tmp_path / "new.h5"), "jones": ["G"]}
+    apply = {"ms": str(seen.path), "jones": ["G0"], "tables": [str(tmp_path / "new.h5")]}
+    for content, words in (
+        ({"solve": {**solve, "output": str(there)}}, "exists; --overwrite replaces it"),
+        ({"solve": {**solve, "output": str(tmp_path / "no" / "x.h5")}}, "no folder"),
+        ({"solve": {**solve, "model_col": "MODEL"}}, "MODEL"),
+        ({"solve": {**solve, "ms": "no.ms"}}, "no.ms"),
+        ({"solve": {**solve, "field": "feild0"}}, "did you mean 'field0'"),
+        ({"solve": {**solve, "ref_ant": "ant055"}}, "did you mean 'ant05'"),
+        ({"solve": {**solve, "spw": 3}}, "there is no spw"),
+        ({"solve": {**solve, "spw": "0:10~99"}}, "has 0~15"),
+        ({"solve": {**solve, "gpu": True}}, "no GPU"),
+        ({"solve": solve, "apply": {**apply, "jones": ["G1"]}}, "no solutions 'G1'"),
+        ({"solve": solve, "apply": {**apply, "tables": ["no.h5"]}}, "no such file"),
+        ({"apply": {**apply, "tables": [str(there)]}}, "not an HDF5 file"),
+        ({"solve": solve, "report": str(tmp_path / "no" / "x.html")}, "no folder"),
     ):
-        with pytest.raises(DataError, match=words):
-            run(seen, **keys)
-    with pytest.raises(ConfigError, match="did you mean 'ant05'"):
-        run(seen, ref_ant="ant055")
-    assert (tmp_path / "there.h5").read_text() == "precious"
+        with pytest.raises((ConfigError, DataError), match=words):
+            run_blocks(check(content), progress=False)
+    assert there.read_text() == "precious"
+    assert not (tmp_path / "new.h5").exists()
     with MeasurementSet(seen.path) as ms:
         assert ms.obstacles({"CORRECTED_DATA"}, set())
 
 
 def test_a_chain_says_what_is_wrong_with_its_terms(make_ms):
-    with MeasurementSet(make_ms()) as ms:
-        for terms, solve, words in (
-            (["Q"], [], "no Jones term 'Q'"),
-            (["G"], ["B"], "not among the terms G"),
-            ([], [], "at least one"),
-            ({"G": (1, "often")}, [], "solint in freq"),
-        ):
-            with pytest.raises(ConfigError, match=words):
-                chain(Scope(), ms, terms, solve)
-
-
-def test_terms_have_usual_intervals():
-    assert {name: interval(name) for name in TERMS} == {
-        "K": ("scan", None),
-        "G": (1, None),
-        "B": (None, 1),
-        "J": (10, None),
-    }
+    with pytest.raises(ConfigError, match="no Jones term 'Q'"):
+        term("Q")
+    with pytest.raises(ConfigError, match="module 'nowhere' cannot be imported"):
+        term("nowhere.Mine")
+    with pytest.raises(ConfigError, match="expected a class in math"):
+        term("math.sin")
+    with MeasurementSet(make_ms()) as ms, pytest.raises(ConfigError, match="same term twice"):
+        chain.correct(Scope(), ms, [Placed("G", term("G"))] * 2, ("DATA", "OUT"))
 
 
 def test_only_the_last_step_of_a_term_decides(observe):
     seen = observe()
-    hasty = {"jones": "G", "max_iter": 1}
-    report = run(seen, [hasty, {"jones": "K"}, {"jones": "B"}, {"joint": ["K", "G", "B"]}], apply=None)
-    assert not report.steps[0][1].converged
+    report = run(seen, apply=None)
+    report.final = report.final[-1:]
     assert report.converged
-    assert not run(seen, [hasty], apply=None).converged
+    assert not run(seen, {"jones": ["G"], "max_iter": 1}, apply=None).converged
 
 
 def test_what_has_no_valid_solution_is_not_corrected(observe):
     seen = observe()
-    report = run(seen, [{"jones": "G", "max_iter": 1}], apply={"flag": True})
+    report = run(seen, {"jones": ["G"], "max_iter": 1}, apply={"propagate_flags": True})
     assert not report.converged
     assert not seen.column("CORRECTED_DATA").any()
     assert seen.column("FLAG").all()
+
+
+def test_every_term_has_a_summary_and_a_matrix():
+    for name, cls in kinds().items():
+        assert cls.summary() and cls.name == name
