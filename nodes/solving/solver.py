@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rimetree.errors import nearest
 from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
+
+ALGORITHMS = ("auto", "lm", "gn-cg")
 
 
 @node
@@ -26,6 +29,12 @@ class Solver(NodeClass):
     solvable = option(type=(str, tuple), required=True, help="a tag or a Parm's name, or a list of these")
     max_iter = option(60, type=int, help="iterations after which a problem counts as not converged")
     tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
+    algorithm = option(
+        "auto",
+        type=str,
+        help="lm: Levenberg-Marquardt, Parms of different solution intervals in turn; gn-cg: these jointly, by conjugate "
+        "gradients; auto: gn-cg where the intervals differ",
+    )
     lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
 
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
@@ -43,6 +52,9 @@ class Solver(NodeClass):
             raise ValueError(f"max_iter must be at least 1, not {options['max_iter']}")
         if not options["tol"] > 0:
             raise ValueError(f"tol must be positive, not {options['tol']}")
+        if options["algorithm"] not in ALGORITHMS:
+            near = nearest(options["algorithm"], ALGORITHMS)
+            raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, not {options['algorithm']!r}{near}")
         if not options["lm"] >= 0:
             raise ValueError(f"lm must not be negative, got {options['lm']}")
         for name in ("dof", "clip"):

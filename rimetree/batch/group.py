@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,16 @@ from .apply import Sinks
 from .cascade import correlations
 from .fit import ClassFit, Fitted, Span
 from .grid import BareTile
+from .known import bounded
 from .layout import Layout
 from .robust import Reweighting
 from .solvable import SolverNode
 from .starting import Starting
 from .state import State
 from .tables import Visibilities
+
+if TYPE_CHECKING:
+    from .joint import JointFit
 
 SWEEPS = 12
 """Most block-coordinate sweeps over classes of parameters with different solution intervals."""
@@ -56,6 +60,7 @@ class GroupRun:
         sizes = {"time": group.time.size, "freq": group.freq.size}
         self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes)
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
+        self.joint = {solver.name: self._joint(solver) for solver in found.solvers}
         self._leave_out_unseen()
         self.robust = {
             s.name: Reweighting(
@@ -101,6 +106,9 @@ class GroupRun:
         for fits in self.classes.values():
             for fit in fits:
                 fit.cascade.slots = slots
+        for joint in self.joint.values():
+            if joint:
+                joint.whole.cascade.slots = slots
         for reweighting in self.robust.values():
             for item in reweighting.items:
                 item.cascade.slots = slots
@@ -117,6 +125,27 @@ class GroupRun:
             for parms in keys.values()
         ]
 
+    def _joint(self, solver: SolverNode) -> JointFit | None:
+        """The joint fit of a Solver's classes, where there are several and nothing forbids it.
+
+        Raises SolveError where it was asked for and bounds forbid it.
+        """
+        fits = self.classes[solver.name]
+        if len(fits) == 1 or solver.options["algorithm"] == "lm":
+            return None
+        bounds = any(bounded(self.families[n]) for n in solver.parms)
+        ties = any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
+        for hindrance, there in (("bounds", bounds), ("smooth=", ties)):
+            if there:
+                if solver.options["algorithm"] == "gn-cg":
+                    raise SolveError(
+                        f"{solver.name}: algorithm='gn-cg' keeps no {hindrance}; remove them, or choose 'lm'"
+                    )
+                return None
+        from .joint import JointFit  # needs scipy
+
+        return JointFit(solver, fits, self.templates, self.real)
+
     def bare_tile(self) -> BareTile:
         """All slots of a group without data."""
         return BareTile(self.group)
@@ -129,15 +158,18 @@ class GroupRun:
             settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm", "min_snr")))
             with self.clock("solve"):
                 robust = self.robust.get(solver.name)
-                solve = partial(self._solve, fits, settings=settings)
+                solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)
             for item in fitted:
                 self.report.dropped += item.dropped
                 self.history.setdefault(solver.name, []).append(item)
 
-    def _solve(self, fits: list[ClassFit], span: Span, settings: Settings) -> list[Fitted]:
+    def _solve(self, solver: str, fits: list[ClassFit], span: Span, settings: Settings) -> list[Fitted]:
         if len(fits) == 1:
             return [fits[0].run(span, settings)]
+        joint = self.joint[solver]
+        if joint and (found := joint.run(span, settings)):
+            return found
         best: float | None = None
         for _ in range(SWEEPS):
             fitted = [fit.run(span, settings) for fit in fits]

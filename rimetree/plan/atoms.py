@@ -109,7 +109,7 @@ class Atoms:
 
     def evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
         """Atoms (count, J, S) and derivatives (count, parameters, J, S); S = St * Sf intervals of J = Jt * Jf joint
-        cells."""
+        cells. x, y: coordinates of polynomials, one for all Parms or one per family."""
         if self._compiled is None:
             from .xla import jax
 
@@ -178,7 +178,8 @@ class Atoms:
         for number, c in coefs.items():
             n, ct, cf, st, sf = c.shape
             moved = c.transpose(0, 1, 2, 3, 4).reshape(n, ct, cf, st, 1, sf, 1)
-            xs, ys = powers(x, ct) if ct > 1 else [1], powers(y, cf) if cf > 1 else [1]
+            own_x, own_y = _own(x, number), _own(y, number)
+            xs, ys = powers(own_x, ct) if ct > 1 else [1], powers(own_y, cf) if cf > 1 else [1]
             result[number] = sum(moved[:, i, j] * xs[i] * ys[j] for i in range(ct) for j in range(cf))
         return result
 
@@ -211,7 +212,7 @@ class Atoms:
         from .xla import jax, jnp
 
         parms = self._parm_values(coefs, x, y)
-        shape = (*np.shape(x)[:2], *np.shape(y)[2:])
+        shape = (*np.shape(fixed["coordinates"]["time"])[:2], *np.shape(fixed["coordinates"]["freq"])[2:])
 
         values: list[Any] = []
         tangents: list[Any] = []
@@ -248,7 +249,8 @@ class Atoms:
 
     def _basis(self, parm: int, x: Any, y: Any) -> list[Any]:
         _, ct, cf = self.unknowns.shapes[parm]
-        xs, ys = powers(x, ct) if ct > 1 else [1.0], powers(y, cf) if cf > 1 else [1.0]
+        own_x, own_y = _own(x, parm), _own(y, parm)
+        xs, ys = powers(own_x, ct) if ct > 1 else [1.0], powers(own_y, cf) if cf > 1 else [1.0]
         return [xs[i] * ys[j] for i in range(ct) for j in range(cf)]
 
     def _function(self, family: int, fixed: Fixed) -> Callable[..., tuple[Any, ...]]:
@@ -288,6 +290,10 @@ class Atoms:
             return tuple(_array(tensor.elements[e]) for e in self.elements[family])
 
         return function
+
+
+def _own(coordinate: Any, parm: int) -> Any:
+    return coordinate[parm] if isinstance(coordinate, Mapping) else coordinate
 
 
 def _array(element: Any) -> Any:

@@ -62,7 +62,7 @@ class _Solver:
         self.forest, self.sub, self.families = forest, sub, sub.families
         self.templates, self.known = templates, known
         family = sub.families[number]
-        self.name = self._name(number, member)
+        self.name, self.options = self._name(number, member), family.options
         self.condeqs = [kid.family for kid in family.kids]
         self.parms = solvable_parms(sub.families, family)
 
@@ -73,12 +73,20 @@ class _Solver:
             classes.setdefault(self.families[n].options.get("solint") or (None, None), []).append(n)
         yield ""
         equations = sum(self.families[n].size for n in self.condeqs)
-        words = (
-            f"{len(classes)} classes of solution intervals, fitted in turn" if len(classes) > 1 else "fitted at once"
-        )
+        words = f"{len(classes)} classes of solution intervals, {self._way()}" if len(classes) > 1 else "fitted at once"
         yield f"Solver {self.name}: {equations:,} equations, {words}"
         for solint, parms in classes.items():
             yield from self._class(solint, parms)
+
+    def _way(self) -> str:
+        """How several classes are fitted, and why."""
+        if self.options["algorithm"] == "lm":
+            return "fitted in turn (algorithm='lm')"
+        if any(self.families[n].members.get("bounds") is not None for n in self.parms):
+            return "fitted in turn, because some have bounds"
+        if any(self.families[n].options.get("smooth", (None, None)) != (None, None) for n in self.parms):
+            return "fitted in turn, because some have smooth="
+        return "fitted jointly by conjugate gradients after one turn each"
 
     def _class(self, solint: tuple[Any, Any], parms: Sequence[int]) -> Iterator[str]:
         per = " x ".join(

@@ -68,7 +68,7 @@ def test_a_measurement_set_gives_shapes_and_solvers(make_ms):
     # 6 baselines x 6 slots x 5 channels x 4 correlations x 16 bytes
     assert "11.5 kB" in row(text, "Spigot")
     assert "[c 0 | 0 c]" in row(text, "Matrix22")
-    assert "Solver solve: 6 equations, 3 classes of solution intervals, fitted in turn" in text
+    assert "Solver solve: 6 equations, 3 classes of solution intervals, fitted jointly by conjugate" in text
     delay, gain, band = re.split(r"\n  (?=[KGB]\.)", text)[1:]
     assert delay.startswith("K.delay_x, K.delay_y, K.phase_x, K.phase_y (16 real unknowns) per scan x all channels")
     assert "time: the slots of an interval are summed" in delay

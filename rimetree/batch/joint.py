@@ -1,0 +1,273 @@
+"""Solve all Parms of a Solver jointly where they have different solution intervals, on one span of slots.
+
+Each class is fitted by itself first, the others held fixed: that brings a cold start near the minimum and finds the
+intervals without enough data. Then the data are summed over the cells of all classes, and everything moves at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..plan.template import Template
+from ..solve.bilinear import pairs, squares
+from ..solve.bounds import Prior
+from ..solve.coupled import Class, Coupled, Minimum, fit
+from ..solve.coupled_errors import variances
+from ..solve.coupling import Cells, pack
+from ..solve.forms import Form
+from ..solve.lm import Outcome, Settings
+from ..solve.significance import judge, reduced
+from ..solve.simd import LANES
+from ..solve.status import Status
+from ..solve.sums import accumulate, empty_gram
+from ..solve.threads import in_turns
+from .fit import ClassFit, Fitted, Span, bind
+from .joint_grid import Axis, JointAtoms
+from .known import constraints
+from .solvable import SolverNode
+from .tiling import available_memory
+
+PARTS = 20_000_000
+"""Numbers of independent components times cells up to which chi2 is kept for each."""
+
+LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
+"""Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
+
+
+class JointFit:
+    """The compiled joint fit of the classes of a Solver."""
+
+    def __init__(self, solver: SolverNode, classes: Sequence[ClassFit], templates: Mapping[int, Template], real: Any):
+        self.classes = list(classes)
+        first = classes[0]
+        parms = [n for own in classes for n in own.parms]
+        self.whole = ClassFit(first.families, solver, parms, templates, real, first.visibilities, first.state)
+        self.ends = np.cumsum([own.unknowns.count for own in classes])
+        self.text = ""
+        """How errors were found."""
+
+    # One span.
+
+    def run(self, span: Span, settings: Settings) -> list[Fitted] | None:
+        """Fit; the state receives coefficients, errors and statuses. None where the sums would not fit in memory."""
+        time, freq = self._axes(span)
+        if 2 * self._bytes(time, freq) > 0.4 * available_memory():
+            return None
+        fitted = [own.run(span, settings) for own in self.classes]
+        problem, dropped = self._problem(span, time, freq, fitted)
+        x = np.concatenate(
+            [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
+        )
+        found = fit(problem, x, settings)
+        variance, self.text = variances(problem, found)
+        for item in fitted:
+            item.dropped = dropped
+        self._report(problem, found, variance, fitted, settings)
+        return fitted
+
+    def _axes(self, span: Span) -> tuple[Axis, Axis]:
+        states = [self.whole.state.parms[own.parms[0]] for own in self.classes]
+        collapse_t, collapse_f = self.whole._collapses()
+        return (
+            Axis.of([s.slot_interval[span.slots] for s in states], collapse_t),
+            Axis.of([s.chan_interval for s in states], collapse_f),
+        )
+
+    def _bytes(self, time: Axis, freq: Axis) -> int:
+        """Bytes of the sums of all equations."""
+        sizes = [8 * len(t.forms) and 8 * ((t.elements.ntheta + 1) ** 2).sum() for t in self.whole.tables]
+        members = [self.whole.families[t.family].size for t in self.whole.tables]
+        return int(sum(s * m for s, m in zip(sizes, members, strict=True))) * time.count * freq.count
+
+    def _sums(self, span: Span, time: Axis, freq: Axis) -> tuple[list[Any], dict[int, Any], int]:
+        """Gram matrices and counts per table; the fixed planes that atoms use, on the cells; data dropped."""
+        whole, dropped = self.whole, 0
+        grams = [empty_gram(t.elements, whole.families[t.family].size, time.count, freq.count) for t in whole.tables]
+        planes: dict[int, list[Any]] = {n: [] for n in whole.atoms.boundary}
+        for tile in span.tiles():
+            tensors = whole.cascade.tensors(tile)
+            for n, pieces in planes.items():
+                pieces.append([np.asarray(e.array) for e in tensors[n].elements if hasattr(e, "array")])
+            label = time.label[tile.start - span.start : tile.stop - span.start]
+            for (gram, count), table in zip(grams, whole.tables, strict=True):
+                sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)
+                arguments = table.planes, sources, tile.rows, table.elements
+                dropped += accumulate(gram, count, *arguments, label, freq.label, tile.flags, tile.weights)
+        boundary = {n: [_on_cells(p, time, freq) for p in zip(*pieces, strict=True)] for n, pieces in planes.items()}
+        return grams, boundary, dropped
+
+    def _problem(self, span: Span, time: Axis, freq: Axis, fitted: Sequence[Fitted]) -> tuple[Coupled, int]:
+        whole = self.whole
+        grams, boundary, dropped = self._sums(span, time, freq)
+        atoms = JointAtoms(whole, self.classes, span, time, freq)
+        count = time.count * freq.count
+        forms, sources, real = [], [], []
+        for place, table in enumerate(whole.tables):
+            for e, form in enumerate(table.forms):
+                forms.append(form.members(whole.condeqs[place]))
+                sources.append((grams[place][0][e], grams[place][1][e], np.asarray(whole.condeqs[place], np.int64)))
+                real.append(table.real[e])
+        components = self._components(fitted)
+        members, seen = self._parts(forms, components)
+        if len(seen) * count > PARTS:
+            components = [np.minimum(c, 0) for c in components]
+            members, seen = self._parts(forms, components)
+        classes = self._class_list(atoms, components, seen, time, freq)
+        keep = np.ones((len(seen), count), bool)
+        for own, item in zip(classes, fitted, strict=True):
+            for _, part, outcome in item.components:
+                of = own.of_part == own.component[part.unknowns[0]]
+                keep[of] &= ~np.isin(outcome.status, LOST)[own.cell]
+        table_, stems = pairs(forms, members)
+        cells, data, constant = _packed(table_, sources, real, keep, *atoms.layout(), count)
+        problem = Coupled(
+            tuple(classes), table_, stems, squares(table_, stems, atoms.alike()), cells, atoms.evaluator(boundary), data,
+            constant, self._prior(classes),
+        )  # fmt: skip
+        return problem, dropped
+
+    def _components(self, fitted: Sequence[Fitted]) -> list[np.ndarray]:
+        """Component of each unknown within its class, -1 where no equation sees it."""
+        result = []
+        for own, item in zip(self.classes, fitted, strict=True):
+            label = np.full(own.unknowns.count, -1)
+            for k, (_, part, _) in enumerate(item.components):
+                label[part.unknowns] = k
+            result.append(label)
+        return result
+
+    def _parts(self, forms: Sequence[Form], components: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Equations that see the same component of every class are one part: that of every member of each equation,
+        and the component of each class (parts, classes) that a part sees, -1 for none."""
+        label, parameters, rows = np.concatenate(components), self.whole.atoms.parameters, []
+        for form in forms:
+            unknown = parameters[form.factor_atom[:, form.units[:, 0]], form.units[:, 1]]
+            owner = np.searchsorted(self.ends, unknown, "right")
+            rows.append(
+                np.stack([np.where(owner == i, label[unknown], -1).max(1) for i in range(len(self.classes))], 1)
+            )
+        seen, part = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
+        return np.split(part.ravel(), np.cumsum([len(r) for r in rows])[:-1]), seen
+
+    def _class_list(
+        self, atoms: JointAtoms, components: Sequence[np.ndarray], seen: np.ndarray, time: Axis, freq: Axis
+    ) -> list[Class]:
+        result = []
+        for i, own in enumerate(self.classes):
+            count, (st, sf) = own.unknowns.count, atoms.shapes[i]
+            cell = (time.intervals[i][:, None] * sf + freq.intervals[i]).ravel()
+            free = np.repeat(own.fitted[:, None], st * sf, 1)
+            result.append(Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free))
+        return result
+
+    def _prior(self, classes: Sequence[Class]) -> Prior:
+        """Priors of all unknowns, flat."""
+        flat = []
+        for own, made in zip(self.classes, classes, strict=True):
+            known = constraints(own.families, own.parms, own.unknowns, own.fitted, made.intervals)
+            nothing = np.zeros((made.count, made.intervals))
+            flat.append(known.prior if known and len(known.prior.mean) else Prior(nothing, nothing))
+        return Prior(*(np.concatenate([np.ravel(p[k]) for p in flat]) for k in range(2)))
+
+    # Outcomes.
+
+    def _report(
+        self, problem: Coupled, found: Minimum, variance: np.ndarray, fitted: list[Fitted], settings: Settings
+    ) -> None:
+        """Turn the outcomes of the classes, each by itself, into those of the joint fit, and store all."""
+        systems = found.systems
+        data = np.bincount(found.of_cell.ravel() + 1, problem.data.ravel(), systems.count + 1)[1:]
+        known = problem.prior.precision > 0
+        data += systems.sum(known * 1.0)
+        extra, surprise = problem.split(known), problem.split(problem.surprise(found.x))
+        share = found.dof / np.maximum(data, 1)
+        push = problem.split(found.gradient * (found.blocks.inverse(np.zeros(problem.count)) @ found.gradient))
+        labels = problem.split(systems.label)
+        columns = zip(
+            self.classes, problem.classes, fitted, problem.split(found.x), problem.split(variance), strict=True
+        )
+        for i, (own, made, item, theta, wide) in enumerate(columns):
+            gains = own.retract.gains  # errors along and across a gain are taken to be equal
+            wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
+            for k, (name, part, outcome) in enumerate(item.components):
+                system = labels[i][part.unknowns].min(0)
+                of = made.of_part == made.component[part.unknowns[0]]
+                outcome = _joined(
+                    outcome, found, system, np.append(share, 1.0)[system],
+                    np.bincount(made.cell, found.chi2[of].sum(0), made.intervals) + surprise[i][part.unknowns].sum(0),
+                    np.bincount(made.cell, problem.data[of].sum(0), made.intervals) + extra[i][part.unknowns].sum(0),
+                    push[i][part.unknowns].sum(0), wide[part.unknowns],
+                )  # fmt: skip
+                lost = judge(
+                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance,
+                    outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
+                )  # fmt: skip
+                item.components[k] = (name, part, replace(outcome, lost=lost))
+            own._store(theta, item.first, item.intervals[0], item.components)
+
+
+def _joined(
+    before: Outcome,
+    found: Minimum,
+    system: np.ndarray,
+    share: np.ndarray,
+    chi2: np.ndarray,
+    data: np.ndarray,
+    push: np.ndarray,
+    variance: np.ndarray,
+) -> Outcome:
+    """The outcome of one component of a class after the joint fit. An interval of a system that ran out of iterations
+    counts as converged where its own unknowns have no more to gain."""
+    kept = np.isin(before.status, (*LOST, Status.SINGULAR)) | (system >= len(found.status))
+    status = np.append(found.status, Status.NO_DATA)[system]
+    dof = data * share
+    settled = push <= 1e-6 * np.maximum(chi2, 0) / np.maximum(dof, 1)
+    status = np.where((status == Status.ITERATION_LIMIT) & settled, Status.CONVERGED, status)
+    return replace(
+        before,
+        status=np.where(kept, before.status, status).astype(np.uint8),
+        iterations=before.iterations + np.append(found.iterations, 0)[system].astype(np.int32),
+        chi2=np.where(system < len(found.status), chi2, before.chi2),
+        dof=np.where(system < len(found.status), dof, before.dof),
+        variance=np.where(np.isfinite(before.variance), variance, before.variance),
+    )
+
+
+def _packed(
+    table: Any,
+    sources: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    real: Sequence[bool],
+    keep: np.ndarray,
+    base: np.ndarray,
+    grid: np.ndarray,
+    place: np.ndarray,
+    count: int,
+) -> tuple[Cells, np.ndarray, np.ndarray]:
+    """Gram matrices as `Cells`, the number of real data (parts, cells), and the part of chi2 that nothing changes."""
+    blocks = -(-count // LANES)
+    sizes = np.stack([table.members * table.planes**2, table.members * table.planes * 2], 1)
+    first = np.concatenate([np.zeros((1, 2), np.int64), np.cumsum(sizes, 0)])
+    places = np.zeros((len(place), blocks * LANES), np.int64)
+    places[:, :count] = place
+    cells = Cells(
+        np.empty((blocks, int(first[-1, 0]), LANES)), np.empty((blocks, int(first[-1, 1]), LANES)), first,
+        np.ones(blocks, bool), base.astype(np.int64), grid.astype(np.int64), places,
+    )  # fmt: skip
+    constant, data = np.zeros((len(keep), blocks, LANES)), np.zeros((len(keep), count))
+    for e, (gram, number, rows) in enumerate(sources):
+        parts = np.ascontiguousarray(table.part[table.member[e] : table.member[e + 1]])
+        in_turns(pack, gram, rows, parts, keep, e, cells, constant)
+        for p in np.unique(parts):
+            data[p] += number[rows[parts == p]].sum(0).ravel() * (1 if real[e] else 2)
+    return cells, data * keep, constant
+
+
+def _on_cells(pieces: Sequence[np.ndarray], time: Axis, freq: Axis) -> np.ndarray:
+    """Planes (n, slots or 1, channels or 1) of consecutive tiles at the first slot and channel of each cell."""
+    whole = pieces[0] if pieces[0].shape[1] == 1 else np.concatenate(pieces, 1)
+    whole = whole[:, time.first] if whole.shape[1] > 1 else whole
+    return np.asarray(whole[:, :, freq.first] if whole.shape[2] > 1 else whole)
