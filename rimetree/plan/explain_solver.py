@@ -82,7 +82,7 @@ class _Solver:
         """How several classes are fitted, and why."""
         if self.options["algorithm"] == "lm":
             return "fitted in turn (algorithm='lm')"
-        if any(self.families[n].members.get("bounds") is not None for n in self.parms):
+        if any(b is not None for n in self.parms for b in self.families[n].members.get("bounds", ())):
             return "fitted in turn, because some have bounds"
         if any(self.families[n].options.get("smooth", (None, None)) != (None, None) for n in self.parms):
             return "fitted in turn, because some have smooth="
