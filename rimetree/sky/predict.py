@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..solve.threads import in_turns
+from .degrid import degrid
+from .image import Image
 from .kernel import UNROLLED, sum_sources
 from .model import LIGHT, SkyModel
 
@@ -53,6 +55,28 @@ def predict(
     rows, waves = np.ascontiguousarray(tile.rows, np.int32), tile.freq / LIGHT
     smears = _smears(tile, float(centre[1]), smear)
     in_turns(sum_sources, out, uvw, pairs, rows, lmn, waves, stokes, _forms(sky)[order], smears, mix)
+    return out
+
+
+def predict_image(image: Image, tile: Any, sign: int) -> np.ndarray:
+    """Visibilities (nrow, nchan, ncorr) complex64 of a model image on the rows of a tile; see `predict` and `degrid`."""
+    out = np.zeros(tile.shape, np.complex64)
+    there = tile.rows >= 0
+    rows, uvw = tile.rows[there], sign * tile.uvw[there]
+    weights = image.frequency_weights(tile.freq)
+    for values, weight in zip(image.values, weights, strict=True):
+        channels = np.flatnonzero(weight)
+        for plane, stokes in zip(values, "IQUV", strict=False):
+            if not channels.size or not plane.any():
+                continue
+            wavelengths = uvw[:, None] * (tile.freq[channels, None] / LIGHT)
+            found = (
+                degrid(plane, image.l, image.m, wavelengths.reshape(-1, 3)).reshape(len(rows), -1) * weight[channels]
+            )
+            for k, corr in enumerate(tile.corrs):
+                factor = STOKES[corr]["IQUV".index(stokes)]
+                if factor:
+                    out[rows[:, None], channels, k] += (factor * found).astype(np.complex64)
     return out
 
 
