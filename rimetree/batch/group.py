@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,9 @@ class GroupRun:
         }
         self.sinks = Sinks(found.sinks, self.families, self.templates, self.visibilities, self.state)
         self.history: dict[str, list[Fitted]] = {}
+        self.latest: list[Fitted] = []
+        """Fits of the last span."""
+        self.reference = ""
 
     def _leave_out_unseen(self) -> None:
         """Parms that drop out of every equation keep their values: right where correlations are absent, else a fault.
@@ -153,15 +157,18 @@ class GroupRun:
     def span(self, slots: slice, tiles: Callable[[], Any]) -> None:
         """Run all solvers, in order, on the slots of a span."""
         span = Span(slots.start, slots.stop, tiles)
+        self.latest = []
         for solver in self.found.solvers:
             fits = self.classes[solver.name]
-            settings = Settings(*(solver.options[name] for name in ("max_iter", "tol", "lm", "min_snr")))
+            own = solver.options
+            settings = Settings(own["max_iter"], own["tol"], own["lm"], own["min_snr"], self.reference)
             with self.clock("solve"):
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)
             for item in fitted:
                 self.report.dropped += item.dropped
+                self.latest.append(item)
                 self.history.setdefault(solver.name, []).append(item)
 
     def _solve(self, solver: str, fits: list[ClassFit], span: Span, settings: Settings) -> list[Fitted]:
@@ -223,6 +230,15 @@ class GroupRun:
     def notes(self) -> list[str]:
         """What the user should know of single Parms where their interval as a whole is good."""
         found = []
+        stood_in = Counter[str]()
+        for fitted in self.history.values():
+            for _, _, outcome in (part for item in fitted for part in item.components):
+                stood_in.update(outcome.stood_in)
+        for node, count in stood_in.items():
+            text = (
+                f"reference antenna {self.reference} has no solution in {count} intervals: {node} took its place there"
+            )
+            found.append(f"{self.name} {text}")
         for parm in self.state.parms.values():
             lost = (parm.status == Status.LOW_SNR).sum((1, 2))
             names = [parm.names[i] for i in np.flatnonzero(lost)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, nearest
 from ..graph.node import Observation
 from ..grid import Cells
 from ..plan.evaluate import explained
@@ -20,6 +20,7 @@ from .baselines import Baselines
 from .grid import BareGroup
 from .group import GroupRun
 from .layout import Layout, layout
+from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .skies import Skies
 from .starting import Starting
@@ -41,6 +42,7 @@ def run(
     start: Any = None,
     fixed: Any = None,
     timings: bool = False,
+    ref_antenna: str | None = None,
 ) -> Report:
     """Solve every Solver and write every Sink of a forest.
 
@@ -49,14 +51,27 @@ def run(
     memory     bytes that a tile may take (default: 40 % of what is free)
     start      solutions (a file or Solutions) that solvable Parms of the same name start from
     fixed      the same for Parms that are not solvable here
+    ref_antenna  antenna whose phases, where the equations leave them free, are made zero; where it has no solution another
+               takes its place, which the report says. Errors are then those of the differences to it
 
     Raises ForestError, DataError, ConfigError or SolveError before anything is written, naming every obstacle.
     """
     runner = _Run(forest, data, solutions, overwrite, memory, progress, Starting.of(start, fixed), timings)
+    runner.reference = _reference(data, ref_antenna)
     try:
         return runner.execute()
     except NodeFailure as failure:
         raise explained(forest, failure, getattr(runner.found.forest, "_sub", None)) from failure
+
+
+def _reference(data: Any, name: str | None) -> str:
+    """The reference antenna, "" for none. Raises ConfigError where there is no such antenna."""
+    if name is None:
+        return ""
+    known = [] if isinstance(data, Cells) else list(data.antennas)
+    if name not in known:
+        raise ConfigError(f"ref_antenna={name!r}{nearest(name, known)} is not in the selected data: {', '.join(known)}")
+    return name
 
 
 class _Run:
@@ -87,6 +102,7 @@ class _Run:
         self.report = Report("cells" if self.bare else str(data.path))
         self.timings = timings
         self.skies: Skies | None = None
+        self.reference = ""
         self.found: Layout = layout(forest, Baselines({}, []) if self.bare else Baselines.of(data))
 
     def execute(self) -> Report:
@@ -99,12 +115,15 @@ class _Run:
                 GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups
             ]
             plans = [self._plan(group_run) for group_run in runs]
+        for group_run in runs:
+            group_run.reference = self.reference
         self.report.plan = f"{len(runs)} group{'s' if len(runs) > 1 else ''}; {plans[0]}"
         for name in sorted(self.found.writes):
             self.data.ensure_column(name)
-        with self._progress(sum(len(t) for plan in plans for t in plan.tiles)) as advance:
+        tiles = sum(len(t) for plan in plans for t in plan.tiles)
+        with progress(tiles, shown=self.progress and not self.bare) as watch:
             for group_run, plan in zip(runs, plans, strict=True):
-                self._group(group_run, plan, advance)
+                self._group(group_run, plan, watch)
         for group_run in runs:
             self.report.solvers.extend(group_run.summaries())
             self.report.notes.extend(group_run.notes())
@@ -156,7 +175,7 @@ class _Run:
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan
 
-    def _group(self, group_run: GroupRun, plan: TilePlan, advance: Any) -> None:
+    def _group(self, group_run: GroupRun, plan: TilePlan, watch: Progress) -> None:
         """All spans of a group. Spans of one tile share one stream that reads ahead; longer ones are read again for each pass."""
         stream = (
             None
@@ -178,10 +197,19 @@ class _Run:
                     group_run.span(span, lambda tiles=tiles: self._stream(group_run.group, tiles))  # type: ignore[misc]
                     for tile in self._stream(group_run.group, tiles) if self.found.sinks else ():
                         group_run.write(self.data, tile)
-                advance(len(tiles))
+                outcomes = [outcome for item in group_run.latest for _, _, outcome in item.components]
+                watch.done(len(tiles), outcomes, *self._amount(group_run.group, span))
         finally:
             if stream is not None:
                 stream.close()
+
+    def _amount(self, group: Any, span: slice) -> tuple[int, int]:
+        """Visibilities and bytes read of a span."""
+        if self.bare:
+            return 0, 0
+        rows = int((group.rows[:, span] >= 0).sum())
+        size = group.bytes_per_slot(self.found.reads | self._kept_columns())
+        return rows * group.freq.size * len(group.corrs), size * (span.stop - span.start)
 
     def _stream(self, group: Any, tiles: Any) -> Any:
         columns = sorted(self.found.reads | self._kept_columns())
@@ -214,18 +242,3 @@ class _Run:
             yield
         finally:
             self.report.seconds[name] = self.report.seconds.get(name, 0.0) + time.perf_counter() - began
-
-    @contextmanager
-    def _progress(self, total: int) -> Iterator[Any]:
-        """A bar of tiles done, on stderr, where a person is watching."""
-        if not self.progress or self.bare:
-            yield lambda n: None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("tiles", total=total)
-            yield lambda n: bar.advance(task, n)

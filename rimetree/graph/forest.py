@@ -210,6 +210,7 @@ class Forest:
         start: Any = None,
         fixed: Any = None,
         timings: bool = False,
+        ref_antenna: str | None = None,
     ) -> Any:
         """Solve and write on a Measurement Set; see `rimetree.batch.run.run`."""
         from ..batch.run import run
@@ -224,6 +225,7 @@ class Forest:
             start=start,
             fixed=fixed,
             timings=timings,
+            ref_antenna=ref_antenna,
         )
 
 

@@ -231,6 +231,16 @@ def hold(bounds, x, H, g, held):
 
 
 @nb.njit(**KERNEL)
+def pin(H, pins):
+    """Take the unknowns where `pins` (n, LANES) out of H."""
+    spare = np.zeros((pins.shape[0], LANES))
+    for p in range(pins.shape[0]):
+        for v in range(LANES):
+            if pins[p, v]:
+                _without(H, spare, p, v, pins.shape[0], 0.0)
+
+
+@nb.njit(**KERNEL)
 def release(bounds, held, variance):
     """What is held has no error; variance (n, LANES) in the coordinates of `hold`."""
     for b in range(bounds.unknown.shape[0]):

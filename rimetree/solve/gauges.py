@@ -47,58 +47,91 @@ class Meaning:
         return Meaning(self.node[unknowns], self.coefficient[unknowns], self.part[unknowns])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """Unknowns whose phases, or values, a null direction changes alike: kind "phase", "common value", or "x-y phase" for
+    opposite phases of the columns of matrices."""
+
+    kind: str
+    unknowns: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Free:
+    """What is free in some intervals: in words, and what of it a reference antenna can fix."""
+
+    words: tuple[str, ...]
+    turns: tuple[Turn, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.words)
+
+
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """A direction with a name: kind "phase", "scale", "common value" or "" (then `who` is the whole name)."""
+    """A direction with a name: kind "phase", "scale", "common value" or "" (then `who` is the whole name). `turns`: the
+    kind of `Turn` that it is."""
 
     kind: str
     who: str
     direction: np.ndarray
+    turns: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.who}" if self.kind else self.who
 
 
-def named(
+def freedoms(
     meaning: Meaning | None, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray
-) -> tuple[np.ndarray, list[str]]:
-    """(S,) numbers into a list of texts: the null directions of each interval, separated by "; ", "" for none.
+) -> tuple[np.ndarray, list[Free]]:
+    """What is free in each interval: (S,) numbers into a list.
 
     matrices (k, 4): see `Retraction`; theta (n, S) the solution; null (n, m, S) null directions, zero where there are
-    fewer. Intervals in which the same unknowns take part in the same number of directions are described once. Without
+    fewer. Intervals in which the same unknowns take part in the same number of directions are looked at once. Without
     `meaning` nothing has a name.
     """
     if meaning is None or not null.any():
-        return np.zeros(theta.shape[1], int), [""]
+        return np.zeros(theta.shape[1], int), [Free((), ())]
     count = null.any(0).sum(0)
     part = (np.abs(null).max(1) > ALIKE * np.abs(null).max((0, 1))[None]) & (count > 0)
     key = np.concatenate([np.packbits(part, axis=0), count[None].astype(np.uint8)]).T
     _, first, number = np.unique(np.ascontiguousarray(key), axis=0, return_index=True, return_inverse=True)
-    texts = ["; ".join(_describe(meaning, matrices, theta[:, s], null[:, :, s])) for s in first.tolist()]
+    return number.reshape(-1), [_describe(meaning, matrices, theta[:, s], null[:, :, s]) for s in first.tolist()]
+
+
+def in_words(number: np.ndarray, free: Sequence[Free]) -> tuple[np.ndarray, list[str]]:
+    """The same as numbers into a list of distinct texts, "" where all is determined."""
+    texts = [str(f) for f in free]
     distinct = list(dict.fromkeys(texts))
-    place = np.array([distinct.index(text) for text in texts])
-    return place[number.reshape(-1)], distinct
+    return np.array([distinct.index(text) for text in texts])[number], distinct
 
 
-def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray) -> list[str]:
-    """The null directions (n, m) of one interval, one text for each or for several alike."""
+def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray) -> Free:
+    """The null directions (n, m) of one interval, one word for each or for several alike."""
     space, strength, _ = np.linalg.svd(null, full_matrices=False)
     space = space[:, strength > ALIKE]
     if not space.shape[1]:
-        return []
+        return Free((), ())
     alive = np.abs(space).max(1) > 1e-9
     words: list[str] = []
+    turns: list[Turn] = []
     for group in _partitions(meaning, matrices, theta, alive):
         own = [m for m in group if _inside(m.direction, space)]
         if len(own) == len(group):
             words += [str(m) for m in own]
+            turns += [t for m in own if (t := _turn([m]))]
             space = _without(space, [m.direction for m in own])
     moves = [*_matrix_moves(meaning, matrices, theta, alive), *_label_moves(meaning, matrices, theta, alive)]
-    combined, space = _combined(moves, space)
+    combined, more, space = _combined(moves, space)
     words += combined
     if space.shape[1]:
         words.append(_rest(meaning, theta, space))
-    return words
+    return Free(tuple(words), (*turns, *more))
+
+
+def _turn(moves: Sequence[_Move]) -> Turn | None:
+    (kind,) = {m.turns for m in moves}
+    return Turn(kind, np.flatnonzero(np.any([m.direction != 0 for m in moves], axis=0))) if kind else None
 
 
 def _labels(meaning: Meaning) -> np.ndarray:
@@ -111,11 +144,12 @@ def _moves(meaning: Meaning, theta: np.ndarray, chosen: np.ndarray, who: str) ->
     if first.any():
         turned = np.zeros(len(theta))
         turned[first], turned[second] = -theta[second], theta[first]
-        yield _Move("phase", who, turned)
+        yield _Move("phase", who, turned, "phase")
     yield _Move("scale", who, np.where(chosen, theta, 0))
     for coefficient in np.unique(meaning.coefficient[real]):
         which = f" (coefficient {coefficient})" if coefficient else ""
-        yield _Move("common value", f"{who}{which}", (real & (meaning.coefficient == coefficient)) * 1.0)
+        direction = (real & (meaning.coefficient == coefficient)) * 1.0
+        yield _Move("common value", f"{who}{which}", direction, "common value")
 
 
 def _of_matrix(matrices: np.ndarray, count: int) -> np.ndarray:
@@ -169,7 +203,8 @@ def _matrix_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, ali
             moved = (matrix @ generator).reshape(-1, 4)
             direction = np.zeros(len(theta))
             direction[own], direction[own + 1] = moved.real, moved.imag
-            yield _Move("", text.format(name or "Jones"), direction)
+            turns = {"phase of all {}": "phase", "x-y phase of {}": "x-y phase"}.get(text, "")
+            yield _Move("", text.format(name or "Jones"), direction, turns)
 
 
 def _common(words: Sequence[str]) -> str:
@@ -190,8 +225,8 @@ def _without(space: np.ndarray, directions: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(left[:, strength > 0.5])
 
 
-def _combined(moves: Sequence[_Move], space: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The directions of a space that are combinations of moves, in words, and what is left of it."""
+def _combined(moves: Sequence[_Move], space: np.ndarray) -> tuple[list[str], list[Turn], np.ndarray]:
+    """The directions of a space that are combinations of moves, in words and as turns, and what is left of it."""
     kept: list[_Move] = []
     basis: list[np.ndarray] = []
     for move in moves:  # without those that earlier ones make up
@@ -200,14 +235,22 @@ def _combined(moves: Sequence[_Move], space: np.ndarray) -> tuple[list[str], np.
             kept.append(move)
             basis.append(move.direction / size)
     if not kept or not space.shape[1]:
-        return [], space
+        return [], [], space
     unit = np.stack(basis, 1)
     _, strength, right = np.linalg.svd(unit - space @ (space.T @ unit), full_matrices=True)
     strength = np.pad(strength, (0, len(kept) - len(strength)))
     rows = _reduced(right[strength < ALIKE])
     if not len(rows):
-        return [], space
-    return [_words(kept, row) for row in rows], _without(space, list(rows @ unit.T))
+        return [], [], space
+    sizes = np.array([np.linalg.norm(m.direction) for m in kept])
+    turns = []
+    for row in rows:
+        used = [i for i in range(len(kept)) if abs(row[i]) > 10 * ALIKE * np.abs(row).max()]
+        rate = (row / sizes)[used]
+        alike = np.ptp(rate) < 10 * ALIKE * np.abs(rate).max() and len({kept[i].turns for i in used}) == 1
+        if alike and (turn := _turn([kept[i] for i in used])):
+            turns.append(turn)
+    return [_words(kept, row) for row in rows], turns, _without(space, list(rows @ unit.T))
 
 
 def _reduced(rows: np.ndarray) -> np.ndarray:

@@ -13,17 +13,19 @@ from `Problem.atoms`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .bounds import Constraints, Prior, clip, hold, release
+from .bounds import Constraints, Prior, add_prior, clip, hold, pin, release
 from .forms import Tables
-from .gauges import named
+from .gauges import Free, freedoms, in_words
 from .linear import finish, turn, turn_back
 from .normal import normal, pack
 from .problem import AtomValues, Problem
+from .referring import references, turn_to_zero
 from .scaling import insensitive, scaled
 from .significance import judge, reduced
 from .simd import LANES
@@ -49,6 +51,8 @@ class Settings:
     """Of the first step, relative to the diagonal of the normal matrix."""
     min_snr: float = 3.0
     """Gains below this many standard errors are lost in the noise (see `significance`)."""
+    reference: str = ""
+    """Qualifier (an antenna) whose free phases are made zero (see `referring`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +80,8 @@ class Outcome:
     gauge: np.ndarray
     gauges: list[str]
     """The null directions of each interval in words: gauges[gauge[s]], "" where there are none (see `gauges`)."""
+    stood_in: dict[str, int]
+    """Parms referred to where the reference has no solution, and in how many intervals."""
     smoothness: np.ndarray | None = None
     """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
 
@@ -183,7 +189,9 @@ class _Fit:
         lost = judge(
             problem, own, atoms, self.status, self.variance, free, reduced(self.chi2, dof), self.settings.min_snr
         )
-        gauge, gauges = named(problem.meaning, problem.retract.matrices, own, self.null)
+        number, freedom = freedoms(problem.meaning, problem.retract.matrices, own, self.null)
+        stood_in = self._refer(number, freedom, ~lost & ~free) if self.settings.reference else {}
+        gauge, gauges = in_words(number, freedom)
         return Outcome(
             self.status,
             self.iterations,
@@ -198,7 +206,29 @@ class _Fit:
             lost,
             gauge,
             gauges,
+            stood_in,
         )
+
+    def _refer(self, number: np.ndarray, freedom: Sequence[Free], good: np.ndarray) -> dict[str, int]:
+        """Make the phases of the reference zero, and errors those of differences to it. Returns who stood in for it."""
+        problem, wanted, stood_in = self.problem, self.settings.reference, Counter[str]()
+        if problem.meaning is None:
+            return {}
+        pinned = np.zeros(good.shape, np.bool_)
+        own, good = self.theta[problem.unknowns], good & np.isfinite(self.variance)
+        for s in np.flatnonzero(np.isin(self.status, (Status.CONVERGED, Status.SINGULAR))):
+            chosen = references(
+                problem.meaning, problem.retract.matrices, self.variance[:, s], good[:, s], freedom[number[s]], wanted
+            )
+            for reference, group in chosen:
+                turn_to_zero(problem.meaning, own[:, s], reference, group)
+                pinned[reference + (problem.meaning.part[reference] > 0), s] = True
+                node = str(problem.meaning.node[reference])
+                stood_in[node] += wanted not in node.split(":")[1:]
+        self.theta[problem.unknowns] = own
+        atoms = problem.atoms(self.theta)
+        shared(lambda s0: _Block(self, s0).errors_without(atoms, pinned), self.starts)
+        return {node: count for node, count in stood_in.items() if count}
 
 
 class _Block:
@@ -259,6 +289,35 @@ class _Block:
                 total += own
         return bool(advance(self.course, self.fit.rules, k, *parts[0]))
 
+    def errors_without(self, atoms: AtomValues, pinned: np.ndarray) -> None:
+        """Errors at the present parameters, those of unknowns that are `pinned` (n, S) being zero."""
+        fit, course, n = self.fit, self.course, self.fit.problem.count
+        pins = self._padded(pinned) > 0
+        worked = np.flatnonzero(pins.any(0))
+        if not worked.size:
+            return
+        course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.rules.alternations, 0, 1)
+        add_prior(course.prior, course.theta, course.H, course.g, chi2)
+        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
+        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES), null)
+        variance[pins] = 0.0
+        fit.variance[:, self.s0 + worked] = variance[:, worked]
+
+    def _errors(
+        self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, null: np.ndarray
+    ) -> None:
+        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held."""
+        fit, course = self.fit, self.course
+        bounds = fit.rules.bounds
+        held = np.zeros((len(bounds.unknown), LANES), np.bool_)
+        turned = np.union1d(fit.rules.gains, bounds.unknown[bounds.modulus])
+        turn(course.H, course.theta, turned)
+        hold(bounds, course.theta, course.H, course.g, held)
+        pin(course.H, pins)
+        finish(course.H, fit.directions, variance, rank, condition, null)
+        release(bounds, held, variance)
+        turn_back(null, course.theta, turned)
+
     def end(self) -> None:
         """Rank and errors; everything goes where the fit keeps it."""
         fit, course, n = self.fit, self.course, self.fit.problem.count
@@ -271,14 +330,7 @@ class _Block:
             return
         variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
-        bounds = fit.rules.bounds
-        held = np.zeros((len(bounds.unknown), LANES), np.bool_)
-        turned = np.union1d(fit.rules.gains, bounds.unknown[bounds.modulus])
-        turn(course.H, course.theta, turned)
-        hold(bounds, course.theta, course.H, course.g, held)
-        finish(course.H, fit.directions, variance, rank, condition, null)
-        release(bounds, held, variance)
-        turn_back(null, course.theta, turned)
+        self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, null)
         into = np.arange(self.s0, self.where.stop)[worked]
         for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
             whole[..., into] = own[..., : self.count][..., worked]

@@ -109,14 +109,33 @@ class Report:
         return "\n".join(lines)
 
     def full(self) -> str:
-        """One line per component and solution interval."""
-        head = f"{'solver':12} {'component':12} {'t':>4} {'f':>4} {'status':16} {'its':>4} {'chi2/dof':>10} {'rank':>5} {'condition':>10}"
-        lines = [str(self), head]
+        """A table with a line per component and solution interval, and what the data leave free."""
+        head = ("solver", "group", "component", "t", "f", "status", "its", "chi2 before", "chi2/dof", "dof", "rank",
+                "condition", "lost", "free")  # fmt: skip
+        rows = [head]
+        free: dict[str, str] = {}
         for s in self.solvers:
             for (t, f), code in np.ndenumerate(s.status):
-                reduced = s.chi2[t, f] / s.dof[t, f] if s.dof[t, f] > 0 else np.nan
-                lines.append(
-                    f"{s.solver:12} {s.component:12} {t:4} {f:4} {Status(int(code)).name.lower():16} {s.iterations[t, f]:4} "
-                    f"{reduced:10.4f} {s.rank[t, f]:5} {s.condition[t, f]:10.3g}"
-                )
+                text = s.gauges[s.gauge[t, f]]
+                mark = free.setdefault(text, _letters(len(free))) if text else ""
+                dof = s.dof[t, f]
+                reduced = f"{s.chi2[t, f] / dof:.4f}" if dof > 0 else ""
+                rows.append(
+                    (s.solver, s.group, s.component, str(t), str(f), Status(int(code)).word, str(s.iterations[t, f]),
+                     f"{s.chi2_start[t, f]:.6g}", reduced, f"{dof:.0f}", str(s.rank[t, f]), f"{s.condition[t, f]:.3g}",
+                     str(s.lost[t, f] or ""), mark)
+                )  # fmt: skip
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        left = {0, 1, 2, 5, 13}
+        lines = [str(self), ""]
+        for row in rows:
+            cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  ".join(cells).rstrip())
+        lines += ["", *(f"free {mark}: {text}" for text, mark in free.items())] if free else []
         return "\n".join(lines)
+
+
+def _letters(number: int) -> str:
+    """a, b, ... z, aa, ab, ..."""
+    text = chr(ord("a") + number % 26)
+    return text if number < 26 else _letters(number // 26 - 1) + text

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .bounds import Prior
-from .gauges import named
+from .gauges import freedoms, in_words
 from .line_errors import null_space, without
 from .linear import NULL, RIDGE
 from .lines import Lines, Walk
@@ -269,7 +269,7 @@ class _Joint:
         rank = np.rint(effective).astype(first.rank.dtype)
         scale = reduced(self.normal[2], self.data - rank)
         lost = judge(problem, self.accepted, atoms, status, variance, free, scale, self.settings.min_snr)
-        gauge, gauges = named(problem.meaning, problem.retract.matrices, self.accepted, null)
+        gauge, gauges = in_words(*freedoms(problem.meaning, problem.retract.matrices, self.accepted, null))
         return replace(
             first,
             status=status,

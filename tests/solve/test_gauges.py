@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rimetree.solve.gauges import Meaning, named
+from rimetree.solve.gauges import Meaning, freedoms, in_words
 
 ANTENNAS = 6
 P, Q = np.triu_indices(ANTENNAS, 1)
@@ -25,7 +25,7 @@ def null_space(function: Callable[[np.ndarray], np.ndarray], theta: np.ndarray) 
 
 
 def texts(meaning: Meaning, theta: np.ndarray, null: np.ndarray, matrices: np.ndarray = NO_MATRICES) -> list[str]:
-    number, found = named(meaning, matrices, theta[:, None], null)
+    number, found = in_words(*freedoms(meaning, matrices, theta[:, None], null))
     return found[number[0]].split("; ")
 
 
@@ -143,5 +143,5 @@ def test_what_has_no_name_is_described() -> None:
 
 def test_nothing_free_has_no_name() -> None:
     meaning = complex_meaning(["g:a", "g:b"])
-    number, found = named(meaning, NO_MATRICES, np.ones((4, 3)), np.zeros((4, 2, 3)))
+    number, found = in_words(*freedoms(meaning, NO_MATRICES, np.ones((4, 3)), np.zeros((4, 2, 3))))
     assert [found[i] for i in number] == ["", "", ""]
