@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,8 @@ class Task:
 
     def data(self, folder: Path) -> Path:
         """The Measurement Set, made once. One scan: DP3 takes the gaps between scans for missing rows."""
-        path = folder / f"{self.name.replace(' ', '_')}.{self.antennas}x{self.slots}x{self.channels}.ms"
+        word = re.sub("[^a-z0-9]+", "_", self.name)
+        path = folder / f"{word}.{self.antennas}x{self.slots}x{self.channels}.ms"
         if path.exists():
             return path
         rt.simulate(path, self.antennas, (5.0e9, self.slots, 8.0), (FIRST, self.channels, WIDTH), noise=NOISE)
