@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,7 +132,7 @@ def run(
     report: Annotated[str | None, typer.Option(help="HTML page on what CONFIG.yaml did, with plots.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, solve and write nothing.")] = False,
     timings: Annotated[
-        bool, typer.Option("--timings", help="A line per solution interval, and detailed timings.")
+        bool, typer.Option("--timings", help="The time of each stage, what was compiled, and a line per interval.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> int:
@@ -149,7 +152,7 @@ def run(
             "--set, --resume and --report are for configurations; give options to a script with -o key=value"
         )
     else:
-        done = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, timings, quiet)
+        done = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, quiet)
     if done is None:
         return 0
     if not quiet:
@@ -180,32 +183,57 @@ def _run_script(
     overwrite: bool,
     memory: str | None,
     dry_run: bool,
-    timings: bool,
     quiet: bool,
 ) -> Any:
-
-    with _measurement_set(file, ms, selection) as data:
-        forest = _forest(file, data, option)
+    seconds: dict[str, float] = {}
+    path = _checked(file, ms)
+    with _clock(seconds, "import"):
+        for module in ("batch.run", "io.ms", "io.table"):  # or later stages would do it
+            import_module(f"rimetree.{module}")
+    with _clock(seconds, "open"):
+        opened = _opened(path, selection)
+    with opened as data:
+        with _clock(seconds, "script"):
+            forest = _forest(file, data, option)
         if dry_run:
             from .batch.script import check
 
             print("\n".join(check(forest, data, solutions, overwrite)))
             return None
         size = _memory(memory)
-        return forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet, timings=timings)
+        report = forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet)
+    total = sum(seconds.values()) + report.seconds.pop("total")
+    report.seconds = {**seconds, **report.seconds, "total": total}
+    return report
 
 
-def _measurement_set(file: str, ms: str | None, selection: dict[str, str]) -> Any:
+@contextmanager
+def _clock(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
+def _checked(file: str, ms: str | None) -> str:
+    """The Measurement Set, after a look at the script."""
     if Path(file).suffix != ".py":
         raise ConfigError(f"{file}: expected a script (.py) or a configuration (.yaml)")
     if not Path(file).is_file():
         raise ConfigError(f"{file}: there is no such file")
     if ms is None:
         raise ConfigError(f"{file}: say which Measurement Set: --ms x.ms")
+    return ms
+
+
+def _measurement_set(file: str, ms: str | None, selection: dict[str, str]) -> Any:
+    return _opened(_checked(file, ms), selection)
+
+
+def _opened(path: str, selection: dict[str, str]) -> Any:
     from .io.ms import MeasurementSet
 
     options: dict[str, Any] = {**selection}
-    return MeasurementSet(ms, **options)
+    return MeasurementSet(path, **options)
 
 
 def _forest(file: str, data: Any, option: list[str] | None) -> Any:

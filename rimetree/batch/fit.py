@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,8 @@ class ClassFit:
         self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
         self.meaning = self._meaning()
         self.varies: tuple[bool, bool] | None = None
+        self.clock: Callable[[str], Any] = nullcontext
+        """`clock(stage)` is a context that adds the time spent within to a stage of the report."""
         self.structure: dict[Any, Any] = {}
         refuse_bounds(families, {n: state.parms[n] for n in parms})
 
@@ -200,8 +203,10 @@ class ClassFit:
         collapse_t, collapse_f = self._collapses()
         tgrid, fgrid = AxisGrid.of(slots - offset, collapse_t), AxisGrid.of(chans, collapse_f)
         sums = _SpanSums(self, span, tgrid, fgrid)
-        boundary = sums.collect()
-        problem = self._problem(sums.equations(), tgrid, fgrid, boundary, span)
+        with self.clock("sums"):
+            boundary = sums.collect()
+            found = sums.equations()
+        problem = self._problem(found, tgrid, fgrid, boundary, span)
         theta = self._theta(offset, tgrid.count)
         walk = random_walk(
             {n: self.state.parms[n] for n in self.parms}, self.unknowns, self.fitted, offset, tgrid.count

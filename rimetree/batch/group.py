@@ -61,6 +61,8 @@ class GroupRun:
         sizes = {"time": group.time.size, "freq": group.freq.size}
         self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes)
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
+        for fit in (fit for fits in self.classes.values() for fit in fits):
+            fit.clock = clock
         self.joint = {solver.name: self._joint(solver) for solver in found.solvers}
         self._leave_out_unseen()
         self.robust = {

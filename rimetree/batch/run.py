@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import compiling
 from ..errors import ConfigError, DataError, nearest
 from ..graph.node import Observation
 from ..grid import Cells
@@ -41,7 +42,6 @@ def run(
     progress: bool = True,
     start: Any = None,
     fixed: Any = None,
-    timings: bool = False,
     ref_antenna: str | None = None,
 ) -> Report:
     """Solve every Solver and write every Sink of a forest.
@@ -56,7 +56,7 @@ def run(
 
     Raises ForestError, DataError, ConfigError or SolveError before anything is written, naming every obstacle.
     """
-    runner = _Run(forest, data, solutions, overwrite, memory, progress, Starting.of(start, fixed), timings)
+    runner = _Run(forest, data, solutions, overwrite, memory, progress, Starting.of(start, fixed))
     runner.reference = _reference(data, ref_antenna)
     try:
         return runner.execute()
@@ -86,7 +86,6 @@ class _Run:
         memory: float | None,
         progress: bool,
         starting: Starting,
-        timings: bool,
     ) -> None:
         if not isinstance(data, Cells) and not hasattr(data, "groups"):
             raise ConfigError(f"run needs an rt.MeasurementSet or rt.Cells, got {type(data).__name__}")
@@ -100,17 +99,18 @@ class _Run:
         )
         self.path = Path(solutions) if solutions is not None else None
         self.report = Report("cells" if self.bare else str(data.path))
-        self.timings = timings
         self.skies: Skies | None = None
         self.reference = ""
+        self._inner = 0.0
+        """Time spent in the stages within the present one, s."""
         self.found: Layout = layout(forest, Baselines({}, []) if self.bare else Baselines.of(data))
 
     def execute(self) -> Report:
         """Check, compile, work, save."""
-        began = time.perf_counter()
+        began, mark = time.perf_counter(), compiling.mark()
         groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
         self._check()
-        with self._clock("compile"):
+        with self._clock("plan"):
             runs = [
                 GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups
             ]
@@ -131,6 +131,7 @@ class _Run:
             with self._clock("save"):
                 self._save(runs)
         self.report.seconds["total"] = time.perf_counter() - began
+        self.report.compiled = compiling.since(mark)
         return self.report
 
     def _check(self) -> None:
@@ -237,8 +238,12 @@ class _Run:
 
     @contextmanager
     def _clock(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
+        """Add the time spent within to a stage, without that of stages within it."""
+        began, outer = time.perf_counter(), self._inner
+        self._inner = 0.0
         try:
             yield
         finally:
-            self.report.seconds[name] = self.report.seconds.get(name, 0.0) + time.perf_counter() - began
+            spent = time.perf_counter() - began
+            self.report.seconds[name] = self.report.seconds.get(name, 0.0) + spent - self._inner
+            self._inner = outer + spent

@@ -209,7 +209,6 @@ class Forest:
         progress: bool = True,
         start: Any = None,
         fixed: Any = None,
-        timings: bool = False,
         ref_antenna: str | None = None,
     ) -> Any:
         """Solve and write on a Measurement Set; see `rimetree.batch.run.run`."""
@@ -224,7 +223,6 @@ class Forest:
             progress=progress,
             start=start,
             fixed=fixed,
-            timings=timings,
             ref_antenna=ref_antenna,
         )
 

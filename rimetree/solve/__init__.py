@@ -8,6 +8,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from .listener import listen
+
 
 def _cache_kernels() -> None:
     files = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
@@ -26,3 +28,4 @@ def _cache_kernels() -> None:
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     _cache_kernels()
+listen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,9 @@ class Report:
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    """Stage -> wall time, in the order in which they first began."""
+    compiled: list[str] = field(default_factory=list)
+    """What numba and XLA compiled or loaded meanwhile, part of the times of the stages."""
     plan: str = ""
     solutions: str = ""
     """The solution file written."""
@@ -109,7 +113,8 @@ class Report:
         return "\n".join(lines)
 
     def full(self) -> str:
-        """A table with a line per component and solution interval, and what the data leave free."""
+        """The time of each stage, what was compiled, a table with a line per component and solution interval, and what
+        the data leave free."""
         head = ("solver", "group", "component", "t", "f", "status", "its", "chi2 before", "chi2/dof", "dof", "rank",
                 "condition", "lost", "free")  # fmt: skip
         rows = [head]
@@ -127,12 +132,21 @@ class Report:
                 )  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         left = {0, 1, 2, 5, 13}
-        lines = [str(self), ""]
+        lines = [str(self), *self._times(), ""]
         for row in rows:
             cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
         lines += ["", *(f"free {mark}: {text}" for text, mark in free.items())] if free else []
         return "\n".join(lines)
+
+    def _times(self) -> Iterator[str]:
+        """Where the time went, a line per stage; compiling is part of these."""
+        total = max(self.seconds.get("total", 0.0), 1e-9)
+        stages = {name: value for name, value in self.seconds.items() if name != "total"}
+        stages["other"] = max(total - sum(stages.values()), 0.0)
+        for name, value in (*stages.items(), ("total", total)):
+            yield f"  {name:12} {value:8.3f} s {100 * value / total:5.1f} %"
+        yield from (f"  of which {line}" for line in self.compiled)
 
 
 def _letters(number: int) -> str:

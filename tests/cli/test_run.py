@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ def test_the_report_is_printed(rimetree, ms, script):
     assert "6 converged" in result.out
     full = rimetree("run", script, "--ms", ms, "--timings").out
     assert full.count("converged  ") == 6
+    times = {name: float(value) for name, value in re.findall(r"^  (\w+) +([\d.]+) s +[\d.]+ %$", full, re.MULTILINE)}
+    assert {"import", "open", "script", "plan", "read", "sums", "solve", "other"} <= set(times)
+    assert abs(sum(times.values()) - 2 * times["total"]) < 0.02
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""What numba and XLA compile, or load from their caches, in this process: how often and how long. `--timings` prints it.
+
+`solve.listener` and `plan.xla` tell it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from threading import Lock
+from typing import Any
+
+XLA = {
+    "/jax/core/compile/jaxpr_trace_duration": "XLA, traced",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "XLA, lowered",
+    "/jax/core/compile/backend_compile_duration": "XLA, compiled or loaded",
+    "/jax/compilation_cache/cache_retrieval_time_sec": "XLA, of these loaded from its cache",
+}
+"""Events of `jax.monitoring` -> what they are called here."""
+
+LOADED, COMPILED = "numba, kernels loaded", "numba, compiled"
+
+_seconds: defaultdict[str, float] = defaultdict(float)
+_counts: Counter[str] = Counter()
+_lock = Lock()
+
+Mark = tuple[dict[str, float], Counter[str]]
+
+
+def note(what: str, seconds: float) -> None:
+    """Add one event."""
+    with _lock:
+        _seconds[what] += seconds
+        _counts[what] += 1
+
+
+def mark() -> Mark:
+    """All up to now, for `since`."""
+    with _lock:
+        return _seconds.copy(), _counts.copy()
+
+
+def since(then: Mark) -> list[str]:
+    """`numba, kernels loaded: 7 in 0.31 s`: a line for each kind of event since a mark; compiled kernels by name."""
+    now = mark()
+    counts = now[1] - then[1]
+    return [f"{what}: {counts[what]} in {now[0][what] - then[0].get(what, 0.0):.2f} s" for what in sorted(counts)]
+
+
+def on_xla(event: str, duration_secs: float, **_: Any) -> None:
+    """A listener for `jax.monitoring.register_event_duration_secs_listener`."""
+    if event in XLA:
+        note(XLA[event], duration_secs)

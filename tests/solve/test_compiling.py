@@ -1,0 +1,50 @@
+"""What is compiled is noted, by name, with its time."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numba as nb
+
+from rimetree import compiling
+from rimetree.plan.xla import jax
+from rimetree.solve.listener import LOOKED_UP
+
+
+def noted(lines: list[str], what: str) -> tuple[int, float]:
+    (found,) = (re.search(r": (\d+) in ([\d.]+) s$", line) for line in lines if line.startswith(what))
+    assert found is not None
+    return int(found[1]), float(found[2])
+
+
+def test_compiled_kernels_are_named():
+    def inner(x):
+        return x * 2
+
+    called = nb.njit(inner)
+
+    @nb.njit
+    def planted(x):
+        return called(x) + 1
+
+    mark, began = compiling.mark(), time.perf_counter()
+    assert planted(1.0) == 3
+    spent = time.perf_counter() - began
+    lines = compiling.since(mark)
+    count, seconds = noted(lines, "numba, compiled planted")
+    assert count == 1
+    assert 0 < seconds <= spent + 0.01
+    assert not [line for line in lines if "inner" in line]  # part of the kernel that calls it
+    mark = compiling.mark()
+    planted(2.0)
+    assert compiling.since(mark) == []
+    assert seconds > LOOKED_UP
+
+
+def test_xla_is_noted():
+    mark = compiling.mark()
+    assert jax.jit(lambda x: x * 3.5 + 0.25)(2.0) == 7.25
+    lines = compiling.since(mark)
+    assert noted(lines, "XLA, traced")[0] >= 1
+    assert noted(lines, "XLA, compiled or loaded")[0] >= 1
