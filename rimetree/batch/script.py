@@ -122,11 +122,13 @@ def check(forest: Forest, ms: Any, solutions: str | None, overwrite: bool) -> It
     from ..io.solutions import check_writable
     from .baselines import Baselines
     from .layout import layout
+    from .skies import Skies
 
     found = layout(forest, Baselines.of(ms))
     obstacles = ms.obstacles(found.reads, found.writes)
     if obstacles:
         raise DataError("\n".join(obstacles))
+    Skies(found.skies, ms)
     if solutions is not None:
         check_writable(solutions, overwrite)
     yield str(ms)
