@@ -250,6 +250,19 @@ class ClassFit:
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]
 
+    def bytes_per_interval(self) -> int:
+        """Memory of sums, pseudo-visibilities and normal equations for all intervals that begin together."""
+        first = self.state.parms[self.parms[0]]
+        collapsed = self._collapses()
+        tgrid, fgrid = (
+            AxisGrid.of(*a) for a in zip((first.slot_interval, first.chan_interval), collapsed, strict=True)
+        )
+        size = 0
+        for table in self.tables:
+            planes = table.elements.ntheta.astype(int)
+            size += self.families[table.family].size * int(((planes + 1) ** 2 + 2 * planes * (planes + 1)).sum())
+        return 8 * (size * tgrid.joint * fgrid.joint + 4 * self.unknowns.count**2) * fgrid.count
+
     def _boundary_axes(self) -> Mapping[int, frozenset[str]]:
         known = depends(self.families, {n: p.axes for n, p in self.state.parms.items()})
         return {n: known[n].axes for n in self.atoms.boundary}

@@ -14,7 +14,9 @@ from ..graph.node import Observation
 from ..plan.lookup import observed
 from ..solve.lm import Settings
 from ..solve.report import Report, SolverSummary
+from ..solve.simd import LANES
 from ..solve.status import Status
+from ..solve.threads import threads
 from .apply import Sinks
 from .cascade import correlations
 from .fit import ClassFit, Fitted, Span
@@ -29,6 +31,9 @@ from .tables import Visibilities
 
 if TYPE_CHECKING:
     from .joint import JointFit
+
+SHARE = 0.2
+"""Of the memory, for sums of intervals that are fitted together."""
 
 SWEEPS = 12
 """Most block-coordinate sweeps over classes of parameters with different solution intervals."""
@@ -120,6 +125,17 @@ class GroupRun:
                 item.cascade.slots = slots
         for sink in self.sinks.compiled:
             sink.cascade.slots = slots
+
+    def batch(self, memory: float) -> int:
+        """Time intervals that are better fitted together than one by one: they fill vectors and threads.
+
+        With one class of Parms only, as more classes read the data of a span once for each.
+        """
+        fits = [fit for fits in self.classes.values() for fit in fits]
+        if len(fits) != 1 or self.group.bare:
+            return 1
+        wanted = -(-LANES * threads() // self.state.parms[fits[0].parms[0]].coefs.shape[-1])
+        return max(1, min(wanted, int(SHARE * memory / fits[0].bytes_per_interval())))
 
     def _classes(self, solver: SolverNode) -> list[ClassFit]:
         """One fit per set of Parms with equal solution intervals."""

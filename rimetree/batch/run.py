@@ -25,7 +25,7 @@ from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .skies import Skies
 from .starting import Starting
-from .tiling import TilePlan, tile_plan
+from .tiling import TilePlan, memory_limit, tile_plan
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -172,7 +172,8 @@ class _Run:
         )
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
-        plan = tile_plan(group.time.size, size, intervals, self.memory, self.found.whole)
+        batch = group_run.batch(memory_limit(self.memory))
+        plan = tile_plan(group.time.size, size, intervals, self.memory, batch, self.found.whole)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan
 

@@ -42,18 +42,29 @@ def available_memory() -> int:
     return 4 << 30
 
 
+def memory_limit(memory: float | None) -> float:
+    """Bytes to plan for: `memory`, or 40 % of what is free. Raises ConfigError where it is not a positive number."""
+    if memory is not None and not (isinstance(memory, (int, float)) and memory > 0):
+        raise ConfigError(f"memory={memory!r}: expected a number of bytes, for example 4e9")
+    return memory if memory is not None else 0.4 * available_memory()
+
+
 def tile_plan(
-    nslot: int, bytes_per_slot: int, intervals: Iterable[np.ndarray], memory: float | None, whole: str = ""
+    nslot: int,
+    bytes_per_slot: int,
+    intervals: Iterable[np.ndarray],
+    memory: float | None,
+    batch: int = 1,
+    whole: str = "",
 ) -> TilePlan:
     """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
 
-    `memory` in bytes, by default 40 % of what is free. A span longer than that is read in several tiles, more than once.
+    `memory` in bytes, by default 40 % of what is free. A span longer than that is read in several tiles, more than once
+    where there is more to do than one pass of sums. Spans have at least `batch` such ends where there are as many.
     `whole` names a node that needs all slots in one tile. Raises ConfigError where not even one slot, or not all that must
     be held together, fits.
     """
-    if memory is not None and not (isinstance(memory, (int, float)) and memory > 0):
-        raise ConfigError(f"memory={memory!r}: expected a number of bytes, for example 4e9")
-    limit = memory if memory is not None else 0.4 * available_memory()
+    limit = memory_limit(memory)
     most = int(min(limit / WORKING, COMFORT if memory is None else limit) / max(bytes_per_slot, 1))
     if limit < WORKING * bytes_per_slot:
         raise ConfigError(
@@ -75,7 +86,8 @@ def tile_plan(
     spans, tiles, start = [], [], 0
     while start < nslot:
         fitting = cuts[(cuts > start) & (cuts <= start + most)]
-        stop = int(fitting[-1]) if fitting.size else int(cuts[cuts > start][0])
+        ahead = cuts[cuts > start]
+        stop = max(int(fitting[-1]) if fitting.size else 0, int(ahead[min(batch, ahead.size) - 1]))
         spans.append(slice(start, stop))
         tiles.append(tuple(slice(s, min(s + most, stop)) for s in range(start, stop, most)))
         start = stop
