@@ -17,6 +17,9 @@ from .simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, sto
 RIDGE = 1e-9
 """Relative to the diagonal: makes a rank-deficient system factorable while its null directions stand out by 1/RIDGE."""
 
+BAND = 16
+"""Rows worked on together: as many as stay in a core's cache with hundreds of unknowns. A multiple of four."""
+
 NULL = 1e-7
 """Eigenvalues of the diagonally scaled normal matrix below this, relative to the largest possible 1 per unknown, are
 null."""
@@ -28,15 +31,59 @@ def _start(i):
     return (i * (i + 1)) // 2
 
 
+@nb.njit(**INLINE)
+def _two_by_four(a, r, s, b, p, q, t, u, first, last, w):
+    """w[0:4], w[4:8] = sum over k of a[r + k] b[p + k], a[r + k] b[q + k] ..., and with s for r: each vector loaded is
+    used two or four times."""
+    c0, c1, c2, c3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    d0, d1, d2, d3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    for k in range(first, last):
+        x, y = load(a, r + k), load(a, s + k)
+        e, f, g, h = load(b, p + k), load(b, q + k), load(b, t + k), load(b, u + k)
+        c0, c1, c2, c3 = c0 + x * e, c1 + x * f, c2 + x * g, c3 + x * h
+        d0, d1, d2, d3 = d0 + y * e, d1 + y * f, d2 + y * g, d3 + y * h
+    for i, value in enumerate((c0, c1, c2, c3, d0, d1, d2, d3)):
+        store(w, i, value)
+
+
+@nb.njit(**INLINE)
+def _solve_four(a, r, w, at, j):
+    """Four elements of the row at r, from column j on, whose products with the rows above are in w[at:at+4]."""
+    for i in range(4):
+        p = _start(j + i) + j
+        x = load(a, r + j + i) - load(w, at + i)
+        for k in range(i):
+            x -= load(a, r + j + k) * load(a, p + k)
+        store(a, r + j + i, x * load(a, p + i))
+
+
 @nb.njit(**KERNEL)
 def cholesky(a, n):
     """Factor the matrix a (n, n) in place, its diagonal inverted: NaN or infinite where it is not positive definite.
 
-    Rows and columns are taken in pairs: every vector loaded is used twice.
+    BAND rows at a time go past all rows above them, which are then read once for all of these.
     """
-    for i in range(0, n - 1, 2):
+    w = np.empty((8, LANES))
+    for start in range(0, n, BAND):
+        stop = min(start + BAND, n - n % 2)
+        for j in range(0, start, 4):
+            p, q, t, u = _start(j), _start(j + 1), _start(j + 2), _start(j + 3)
+            for i in range(start, stop, 2):
+                r, s = _start(i), _start(i + 1)
+                _two_by_four(a, r, s, a, p, q, t, u, 0, j, w)
+                _solve_four(a, r, w, 0, j)
+                _solve_four(a, s, w, 4, j)
+        _corner(a, start, stop)
+    if n % 2:
+        _last_row(a, n - 1)
+
+
+@nb.njit(**KERNEL)
+def _corner(a, start, stop):
+    """The columns from `start` on of the rows from `start` to `stop`, in pairs."""
+    for i in range(start, stop, 2):
         r, s = _start(i), _start(i + 1)
-        for j in range(0, i, 2):
+        for j in range(start, i, 2):
             p, q = _start(j), _start(j + 1)
             w, x, y, z = load(a, r + j), load(a, r + j + 1), load(a, s + j), load(a, s + j + 1)
             for k in range(j):
@@ -57,8 +104,6 @@ def cholesky(a, n):
         store(a, r + i, w)
         store(a, s + i, y)
         store(a, s + i + 1, 1.0 / root(z - y * y))
-    if n % 2:
-        _last_row(a, n - 1)
 
 
 @nb.njit(**KERNEL)
@@ -94,25 +139,30 @@ def substitute(l, x, n):
 
 
 @nb.njit(**KERNEL)
-def _substitute_two(l, x, y, n):
-    """`substitute` for two right-hand sides: L is read once."""
+def _substitute_four(l, x, n):
+    """`substitute` for the four right-hand sides x (4, n): L is read once."""
     for i in range(n):
         r = _start(i)
-        s, t = load(x, i), load(y, i)
+        c, d, e, f = load(x, i), load(x, n + i), load(x, 2 * n + i), load(x, 3 * n + i)
         for k in range(i):
             own = load(l, r + k)
-            s, t = s - own * load(x, k), t - own * load(y, k)
-        store(x, i, s * load(l, r + i))
-        store(y, i, t * load(l, r + i))
+            c, d = c - own * load(x, k), d - own * load(x, n + k)
+            e, f = e - own * load(x, 2 * n + k), f - own * load(x, 3 * n + k)
+        own = load(l, r + i)
+        for m, value in enumerate((c, d, e, f)):
+            store(x, m * n + i, value * own)
     for i in range(n - 1, -1, -1):
         r = _start(i)
-        s, t = load(x, i) * load(l, r + i), load(y, i) * load(l, r + i)
-        store(x, i, s)
-        store(y, i, t)
+        own = load(l, r + i)
+        c, d, e, f = load(x, i) * own, load(x, n + i) * own, load(x, 2 * n + i) * own, load(x, 3 * n + i) * own
+        for m, value in enumerate((c, d, e, f)):
+            store(x, m * n + i, value)
         for k in range(i):
             own = load(l, r + k)
-            store(x, k, load(x, k) - own * s)
-            store(y, k, load(y, k) - own * t)
+            store(x, k, load(x, k) - own * c)
+            store(x, n + k, load(x, n + k) - own * d)
+            store(x, 2 * n + k, load(x, 2 * n + k) - own * e)
+            store(x, 3 * n + k, load(x, 3 * n + k) - own * f)
 
 
 @nb.njit(**KERNEL)
@@ -235,12 +285,14 @@ def finish(H, start, variance, rank, condition, null):
             store(q, c * n + i, splat(start[i, c]))  # without data too: there the matrix is 1, which is not null
     cholesky(a, n)
     for _ in range(3):
-        for c in range(0, m - 1, 2):
-            _substitute_two(a, q[c], q[c + 1], n)
-        if m % 2:
-            substitute(a, q[m - 1], n)
+        for c in range(0, m - m % 4, 4):
+            _substitute_four(a, q[c : c + 4], n)
+        for c in range(m - m % 4, m):
+            substitute(a, q[c], n)
         _orthonormalise(q)
-    for c in range(m):
+    for c in range(0, m - m % 4, 4):
+        _multiply_four(full, q[c : c + 4], image[c : c + 4], n)
+    for c in range(m - m % 4, m):
         _multiply(full, q[c], image[c], n)
     largest, values = np.empty((1, LANES)), np.zeros((m, LANES))
     _largest(full, n, largest)
@@ -319,6 +371,26 @@ def _multiply(a, x, out, n):
 
 
 @nb.njit(**KERNEL)
+def _multiply_four(a, x, out, n):
+    """out = A x for four vectors: x and out (4, n)."""
+    for i in range(n):
+        r = _start(i)
+        own = load(a, r + i)
+        c, d, e, f = load(x, i), load(x, n + i), load(x, 2 * n + i), load(x, 3 * n + i)
+        cc, dd, ee, ff = own * c, own * d, own * e, own * f
+        for k in range(i):
+            own = load(a, r + k)
+            cc, dd = cc + own * load(x, k), dd + own * load(x, n + k)
+            ee, ff = ee + own * load(x, 2 * n + k), ff + own * load(x, 3 * n + k)
+            store(out, k, load(out, k) + own * c)
+            store(out, n + k, load(out, n + k) + own * d)
+            store(out, 2 * n + k, load(out, 2 * n + k) + own * e)
+            store(out, 3 * n + k, load(out, 3 * n + k) + own * f)
+        for m, value in enumerate((cc, dd, ee, ff)):
+            store(out, m * n + i, value)
+
+
+@nb.njit(**KERNEL)
 def _orthonormalise(q):
     """Gram-Schmidt, twice, on the rows of q (m, n)."""
     n = q.shape[1]
@@ -349,6 +421,26 @@ def _largest(a, n, value):
 
 
 @nb.njit(**KERNEL)
+def _inverse_columns(l, n, first, last, norms):
+    """norms[first:last] = squares of the columns first:last of L^-1, row by row: x_i = (1 if diagonal - sum l_ik x_k) / l_ii."""
+    size = n - first
+    x, w = np.zeros((BAND, size, LANES)), np.empty((8, LANES))
+    for i in range(0, size, 2):
+        r = _start(first + i) + first
+        s = _start(first + i + 1) + first if i + 1 < size else r
+        for c in range(0, min(last - first, i + 2), 4):
+            _two_by_four(l, r, s, x, c * size, (c + 1) * size, (c + 2) * size, (c + 3) * size, 0, i, w)
+            for m in range(c, c + 4):
+                value = (splat(1.0 if m == i else 0.0) - load(w, m - c)) * load(l, r + i)
+                store(x, m * size + i, value)
+                if i + 1 < size:
+                    other = splat(1.0 if m == i + 1 else 0.0) - load(w, 4 + m - c) - load(l, s + i) * value
+                    store(x, m * size + i + 1, other * load(l, s + i + 1))
+    for c in range(last - first):
+        store(norms, first + c, _dot(x[c], x[c], size))
+
+
+@nb.njit(**KERNEL)
 def _covariance(a, q, scale, variance, n):
     """Diagonal of (A + sum q q^T)^-1 - sum q q^T, rescaled: the pseudo-inverse, through one Cholesky factor.
     Overwrites a."""
@@ -360,28 +452,8 @@ def _covariance(a, q, scale, variance, n):
                 total += load(q, c * n + i) * load(q, c * n + k)
             store(a, _start(i) + k, total)
     cholesky(a, n)
-    x, y = np.empty((n, LANES)), np.empty((n, LANES))  # columns j and j + 1 of L^-1
-    for j in range(0, n, 2):
-        first, second = _start(j) + j, _start(j + 1) + j
-        store(x, j, load(a, first))
-        left, right = load(x, j) * load(x, j), splat(0.0)
-        if j + 1 < n:
-            store(y, j + 1, load(a, second + 1))
-            store(x, j + 1, load(a, second) * load(x, j) * load(y, j + 1) * -1.0)
-            left, right = left + load(x, j + 1) * load(x, j + 1), load(y, j + 1) * load(y, j + 1)
-        for i in range(j + 2, n):
-            r = _start(i)
-            s, t = load(a, r + j) * load(x, j), splat(0.0)
-            for k in range(j + 1, i):
-                l = load(a, r + k)
-                s, t = s + l * load(x, k), t + l * load(y, k)
-            s, t = s * (load(a, r + i) * -1.0), t * (load(a, r + i) * -1.0)
-            store(x, i, s)
-            store(y, i, t)
-            left, right = left + s * s, right + t * t
-        store(variance, j, left)
-        if j + 1 < n:
-            store(variance, j + 1, right)
+    for first in range(0, n, BAND):
+        _inverse_columns(a, n, first, min(first + BAND, n), variance)
     for i in range(n):
         total = load(variance, i)
         for c in range(m):
