@@ -159,7 +159,8 @@ def advance(course, rules, k, H, g, chi2):
     _accept(course, accepted, H, g)
     if not course.active.any():
         return False
-    if rules.bounds.unknown.shape[0]:
+    bounded = rules.bounds.unknown.shape[0] > 0
+    if bounded:
         bounded_step(
             rules.bounds, course.theta, course.H, course.g, course.damping, course.delta, course.decrease, H, g
         )
@@ -170,8 +171,9 @@ def advance(course, rules, k, H, g, chi2):
         course.small[v] = course.decrease[0, v] <= least
         accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
         done[0, v] = 0.0
-        if accepted[0, v] and course.small[v] and course.damping[0, v] <= TRUSTED_DAMPING:
-            # The last step is taken and not evaluated: what it changes is within the tolerance.
+        if accepted[0, v] and course.small[v] and course.damping[0, v] <= TRUSTED_DAMPING and not bounded:
+            # The last step is taken and not evaluated: what it changes is within the tolerance. (At a bound, however
+            # small, it may change which unknowns are free.)
             course.status[v], course.active[0, v], done[0, v] = CONVERGED, 0.0, 1.0
     retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
     clip(rules.bounds, course.trial)
