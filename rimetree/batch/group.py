@@ -129,10 +129,10 @@ class GroupRun:
     def batch(self, memory: float) -> int:
         """Time intervals that are better fitted together than one by one: they fill vectors and threads.
 
-        With one class of Parms only, as more classes read the data of a span once for each.
+        With one class of Parms and one pass only: others read the data of a long span once for each.
         """
         fits = [fit for fits in self.classes.values() for fit in fits]
-        if len(fits) != 1 or self.group.bare:
+        if len(fits) != 1 or self.robust or self.group.bare:
             return 1
         wanted = -(-LANES * threads() // self.state.parms[fits[0].parms[0]].coefs.shape[-1])
         return max(1, min(wanted, int(SHARE * memory / fits[0].bytes_per_interval())))

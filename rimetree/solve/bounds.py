@@ -68,7 +68,7 @@ class Constraints:
 
 @nb.njit(**KERNEL)
 def clip(bounds, x):
-    """Move x (n, S) into the bounds."""
+    """Move x (n, S) into the bounds, and onto a bound from within rounding errors of it."""
     for b in range(bounds.unknown.shape[0]):
         p = bounds.unknown[b]
         for v in range(x.shape[1]):
@@ -81,7 +81,11 @@ def clip(bounds, x):
                     x[p, v] *= wanted / size
                     x[p + 1, v] *= wanted / size
             else:
-                x[p, v] = min(max(x[p, v], bounds.lower[b]), bounds.upper[b])
+                value, low, high = x[p, v], bounds.lower[b], bounds.upper[b]
+                if value <= low + TOUCHING * abs(low):
+                    x[p, v] = low
+                elif value >= high - TOUCHING * abs(high):
+                    x[p, v] = high
 
 
 @nb.njit(**KERNEL)
