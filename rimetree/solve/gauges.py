@@ -113,6 +113,8 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     if not space.shape[1]:
         return Free((), ())
     alive = np.abs(space).max(1) > 1e-9
+    first = np.flatnonzero(meaning.part == 1)  # the two parts of a complex one together: a real gain turns in one alone
+    alive[first] = alive[first + 1] = alive[first] | alive[first + 1]
     words: list[str] = []
     turns: list[Turn] = []
     for group in _partitions(meaning, matrices, theta, alive):
