@@ -30,7 +30,7 @@ KEPT = 16
 class Result:
     """The value of a node on a grid.
 
-    `values`: array of shape dims + (ntime or 1, nfreq or 1, ...): axes along which nothing varies are collapsed.
+    `values`: read-only array of shape dims + (ntime or 1, nfreq or 1, ...): axes along which nothing varies are collapsed.
     `flags`: int32, broadcastable to `values`: 0 is good. `dims`: tensor shape. `cells`: the grid. `planes`: the elements in
     row-major order, each with its own collapsed axes.
     """
@@ -62,9 +62,13 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
     planes = tuple(_plane(e, rank) for e in tensor.elements)
     shape = np.broadcast_shapes((1,) * rank, *(p.shape for p in planes))
     dtype = np.result_type(*planes) if planes else float
-    values = np.empty((len(planes), *shape), dtype)
-    for i, plane in enumerate(planes):
-        values[i] = plane
+    if len(planes) == 1:
+        values = planes[0]  # no copy
+    else:
+        values = np.empty((len(planes), *shape), dtype)
+        for i, plane in enumerate(planes):
+            values[i] = plane
+        values.flags.writeable = False
     return Result(values.reshape(tensor.dims + shape), np.zeros((1,) * rank, np.int32), tensor.dims, cells, planes)
 
 

@@ -31,6 +31,22 @@ def test_outer_sum_of_axes() -> None:
     assert result.values.sum() == 352
 
 
+def test_reductions_of_the_outer_sum() -> None:
+    """Case 2: over all cells, and over frequency only."""
+    ramp = Meq.Time() * 10 + Meq.Freq()
+    for reduce, expected in (
+        ("Mean", 22),
+        ("Sum", 352),
+        ("StdDev", 11.236102527122116),
+        ("Max", 38.5),
+        ("NElements", 16),
+    ):
+        np.testing.assert_allclose(value(getattr(Meq, reduce)(ramp)).values, [[expected]], rtol=1e-15)
+    along_freq = value(Meq.Mean(ramp, axes="freq")).values
+    assert along_freq.shape == (4, 1)
+    np.testing.assert_allclose(along_freq[:, 0], [7, 17, 27, 37])
+
+
 @pytest.mark.parametrize(
     ("coefs", "row0", "shape"),
     [([[1, 2], [3, 4]], [4.5, 8.5, 12.5, 16.5], (4, 4)), ([[1, 2, 3]], [2.75, 10.75, 24.75, 44.75], (1, 4))],
@@ -70,3 +86,21 @@ def test_predict_of_two_sources() -> None:
     total = source(l, m, Meq.Matrix22(1, 0.1j, -0.1j, 1)) + source(0.0, 0.0, Meq.Matrix22(2, 0, 0, 1))
     expected = [1.6928329285905568 - 0.9516556048496462j, 2.1066462604721052 - 0.994297025604185j]
     np.testing.assert_allclose(value(total, cells).values[0, 0, 0], expected, rtol=1e-9)
+
+
+def solved(start: object, model: object, data: object, **options: object) -> np.ndarray:
+    """Coefficients (interval, coefficient) of the Parm x where model(x) is fitted to data on the grid."""
+    ns = rt.Scope()
+    ns.x << Meq.Parm(start, tags="fit", **options)
+    ns.eq << Meq.Condeq(model(ns.x), data)  # type: ignore[operator]
+    ns.solve << Meq.Solver(ns.eq, solvable="fit", tol=1e-12)
+    values = ns.forest().run(CELLS, progress=False).tables.parm("x").values
+    return np.asarray(values).reshape(values.shape[1], -1)
+
+
+def test_solves() -> None:
+    """Case 9: a line in frequency, ln 2, and the means of the time over 2 slots, and over 3 of which the last has 1."""
+    np.testing.assert_allclose(solved([[0.0, 0.0]], lambda x: x, 2 * Meq.Freq() + 3), [[3, 2]], rtol=1e-10)
+    np.testing.assert_allclose(solved(0.5, Meq.Exp, 2.0), [[np.log(2)]], rtol=1e-10)
+    np.testing.assert_allclose(solved(0.0, lambda x: x, Meq.Time(), solint=2), [[1], [3]], rtol=1e-10)
+    np.testing.assert_allclose(solved(0.0, lambda x: x, Meq.Time(), solint=3), [[1.5], [3.5]], rtol=1e-10)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from rimetree.graph.registry import get
 from rimetree.ring import Plane, Tensor
 from rimetree.testing import call_node
+from rimetree.testing.calling import apply_class, tensor
+
+GRID = {"time": np.zeros((2, 1)), "freq": np.ones((1, 3))}
 
 
 def constant(value):
@@ -46,6 +52,31 @@ def value(name, *children, **options):
 )
 def test_numbers(name, children, expected):
     np.testing.assert_allclose(value(name, *children), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 5, 10, -3, 20, -20])
+def test_bessel_functions_against_scipy(order):
+    """On both sides of the limit between the two formulas, near 0, and for negative arguments."""
+    x = np.concatenate([np.linspace(-40, 40, 4001), np.geomspace(1e-12, 1e4, 2000), np.linspace(220, 230, 101)])
+    got = call_node(get("Bessel"), x.reshape(1, -1, 1), order=order).ravel()
+    np.testing.assert_allclose(got, special.jv(order, x), rtol=0, atol=1e-13 if abs(order) < 20 else 3e-13)
+    near = np.abs(x) < 40
+    np.testing.assert_allclose(got[near], special.jv(order, x[near]), rtol=0, atol=3e-15)
+
+
+def test_first_bessel_function_is_exact_near_zero():
+    """J1(x) / x is 1/2, as disks need it."""
+    x = np.geomspace(1e-200, 1e-6, 50)
+    np.testing.assert_allclose(call_node(get("Bessel"), x.reshape(1, -1, 1), order=1).ravel() / x, 0.5, rtol=1e-12)
+
+
+def test_derivatives_exist_where_a_norm_is_zero():
+    for cls in map(get, ("Norm", "Rms", "StdDev")):
+
+        def value(x, cls=cls):
+            return apply_class(cls, [tensor(x * jnp.ones((1, 2, 3)), 2)], {}, GRID).elements[0].array.sum()
+
+        assert jax.grad(value)(0.0) == 0
 
 
 def test_sqrt_and_log_of_real_negative_are_nan():

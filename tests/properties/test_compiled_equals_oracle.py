@@ -16,39 +16,25 @@ from rimetree.graph import registry
 from rimetree.graph.node import Elementwise, Function, Reducing, Ring
 from rimetree.plan.program import Program
 
-ANY = [
-    "Abs",
-    "Acos",
-    "Arg",
-    "Asin",
-    "Atan",
-    "Conj",
-    "ConjTranspose",
-    "Cos",
-    "Cosh",
-    "Exp",
-    "Identity",
-    "Imag",
-    "Invert",
-    "Log",
-    "Negate",
-    "Norm",
-    "Pow2",
-    "Pow3",
-    "Pow4",
-    "Pow5",
-    "Pow6",
-    "Pow7",
-    "Pow8",
-    "Real",
-    "Sin",
-    "Sinh",
-    "Sqr",
-    "Sqrt",
-    "Tan",
-    "Tanh",
-    "Transpose",
-]
+ANY = (
+    *(
+        "Abs",
+        "Acos",
+        "Arg",
+        "Asin",
+        "Atan",
+        "Conj",
+        "ConjTranspose",
+        "Cos",
+        "Cosh",
+        "Exp",
+        "Identity",
+        "Imag",
+        "Invert",
+    ),
+    *("Log", "Negate", "Norm", "Pow2", "Pow3", "Pow4", "Pow5", "Pow6", "Pow7", "Pow8", "Real", "Sin", "Sinh", "Sqr"),
+    *("Sqrt", "Tan", "Tanh", "Transpose"),
+)
 OF_REAL = ("Ceil", "Floor", "Bessel")
 OF_TWO = ("Add", "Divide", "Multiply", "Pow", "Subtract", "ToComplex")
 OF_TWO_REAL = ("Atan2", "FMod", "Mod", "Polar")
