@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class Fitted:
     components: list[tuple[str, Problem, Outcome]]
     dropped: int
     seconds: dict[str, float]
+
+    def emptied(self) -> Fitted:
+        """Without the data of its problems: a run keeps this of every span."""
+        return replace(self, components=[(name, part.emptied(), outcome) for name, part, outcome in self.components])
 
 
 class ClassFit:
@@ -200,7 +204,7 @@ class ClassFit:
         first = self.state.parms[self.parms[0]]
         slots, chans = first.slot_interval[span.slots], first.chan_interval
         offset = int(slots[0])
-        collapse_t, collapse_f = self._collapses()
+        collapse_t, collapse_f = self.collapses()
         tgrid, fgrid = AxisGrid.of(slots - offset, collapse_t), AxisGrid.of(chans, collapse_f)
         sums = _SpanSums(self, span, tgrid, fgrid)
         with self.clock("sums"):
@@ -221,7 +225,7 @@ class ClassFit:
         self._store(theta, offset, tgrid.count, components)
         return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, sums.dropped, {})
 
-    def _collapses(self) -> tuple[bool, bool]:
+    def collapses(self) -> tuple[bool, bool]:
         """Whether all atoms are constant within an interval, along time and frequency (found by abstract evaluation)."""
         if self.varies is None and self.atoms.linear:
             shapes = self.unknowns.shapes.values()
@@ -249,19 +253,6 @@ class ClassFit:
             flat = [a.shape for arrays in traced.values() for a in arrays]
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]
-
-    def bytes_per_interval(self) -> int:
-        """Memory of sums, pseudo-visibilities and normal equations for all intervals that begin together."""
-        first = self.state.parms[self.parms[0]]
-        collapsed = self._collapses()
-        tgrid, fgrid = (
-            AxisGrid.of(*a) for a in zip((first.slot_interval, first.chan_interval), collapsed, strict=True)
-        )
-        size = 0
-        for table in self.tables:
-            planes = table.elements.ntheta.astype(int)
-            size += self.families[table.family].size * int(((planes + 1) ** 2 + 2 * planes * (planes + 1)).sum())
-        return 8 * (size * tgrid.joint * fgrid.joint + 4 * self.unknowns.count**2) * fgrid.count
 
     def _boundary_axes(self) -> Mapping[int, frozenset[str]]:
         known = depends(self.families, {n: p.axes for n, p in self.state.parms.items()})

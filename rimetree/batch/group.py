@@ -23,6 +23,7 @@ from .fit import ClassFit, Fitted, Span
 from .grid import BareTile
 from .known import bounded
 from .layout import Layout
+from .memory import sums_bytes
 from .robust import Reweighting
 from .solvable import SolverNode
 from .starting import Starting
@@ -135,7 +136,8 @@ class GroupRun:
         if len(fits) != 1 or self.robust or self.group.bare:
             return 1
         wanted = -(-LANES * threads() // self.state.parms[fits[0].parms[0]].coefs.shape[-1])
-        return max(1, min(wanted, int(SHARE * memory / fits[0].bytes_per_interval())))
+        each = sums_bytes(fits[0], slice(0, self.group.time.size)) / self.state.parms[fits[0].parms[0]].coefs.shape[-2]
+        return max(1, min(wanted, int(SHARE * memory / each)))
 
     def _classes(self, solver: SolverNode) -> list[ClassFit]:
         """One fit per set of Parms with equal solution intervals."""
@@ -184,7 +186,7 @@ class GroupRun:
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)
-            for item in fitted:
+            for item in (item.emptied() for item in fitted):
                 self.report.dropped += item.dropped
                 self.latest.append(item)
                 self.history.setdefault(solver.name, []).append(item)

@@ -71,7 +71,7 @@ class JointFit:
 
     def _axes(self, span: Span) -> tuple[Axis, Axis]:
         states = [self.whole.state.parms[own.parms[0]] for own in self.classes]
-        collapse_t, collapse_f = self.whole._collapses()
+        collapse_t, collapse_f = self.whole.collapses()
         return (
             Axis.of([s.slot_interval[span.slots] for s in states], collapse_t),
             Axis.of([s.chan_interval for s in states], collapse_f),

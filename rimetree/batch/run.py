@@ -21,6 +21,7 @@ from .baselines import Baselines
 from .grid import BareGroup
 from .group import GroupRun
 from .layout import Layout, layout
+from .memory import check_spans, slot_bytes
 from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .skies import Skies
@@ -173,7 +174,9 @@ class _Run:
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
         batch = group_run.batch(memory_limit(self.memory))
-        plan = tile_plan(group.time.size, size, intervals, self.memory, batch, self.found.whole)
+        work = slot_bytes(group_run.classes)
+        plan = tile_plan(group.time.size, size, intervals, self.memory, work, batch, self.found.whole)
+        check_spans(group_run.classes, plan.spans, plan.limit)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan
 

@@ -24,10 +24,13 @@ class TilePlan:
     tiles: tuple[tuple[slice, ...], ...]
     slots: int
     bytes: int
+    """Of the longest tile, with all that is held beside its columns."""
+    limit: float
+    """Bytes that may be used."""
 
     def __str__(self) -> str:
         count = sum(map(len, self.tiles))
-        return f"{count} tile{'s' if count > 1 else ''} of up to {self.slots} slots, about {self.bytes * WORKING / 1e6:.0f} MB of memory"
+        return f"{count} tile{'s' if count > 1 else ''} of up to {self.slots} slots, about {self.bytes / 1e6:.0f} MB of memory"
 
 
 def available_memory() -> int:
@@ -54,31 +57,35 @@ def tile_plan(
     bytes_per_slot: int,
     intervals: Iterable[np.ndarray],
     memory: float | None,
+    work: float = 0.0,
     batch: int = 1,
     whole: str = "",
 ) -> TilePlan:
     """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
 
-    `memory` in bytes, by default 40 % of what is free. A span longer than that is read in several tiles, more than once
-    where there is more to do than one pass of sums. Spans have at least `batch` such ends where there are as many.
+    `bytes_per_slot`: of the columns; `work`: further bytes per slot, of sums and evaluated planes; `memory` in bytes, by
+    default 40 % of what is free. A span longer than that is read in several tiles, more than once where there is more to do
+    than one pass of sums. Spans have at least `batch` such ends where there are as many.
     `whole` names a node that needs all slots in one tile. Raises ConfigError where not even one slot, or not all that must
     be held together, fits.
     """
     limit = memory_limit(memory)
-    most = int(min(limit / WORKING, COMFORT if memory is None else limit) / max(bytes_per_slot, 1))
-    if limit < WORKING * bytes_per_slot:
+    each = WORKING * bytes_per_slot + work
+    most = int(limit / max(each, 1))
+    if most < 1:
         raise ConfigError(
-            f"memory={limit:.6g} bytes is too little: one slot of all baselines needs {WORKING * bytes_per_slot:.3g}; "
+            f"memory={limit:.6g} bytes is too little: one slot of all baselines needs {each:.3g}; "
             "give more memory, or select fewer channels or antennas"
         )
-    most = max(most, 1)
     if whole:
-        if limit < WORKING * bytes_per_slot * nslot:
+        if limit < each * nslot:
             raise ConfigError(
                 f"memory={limit:.6g} bytes is too little: {whole} takes all {nslot} slots together, which need "
-                f"{WORKING * bytes_per_slot * nslot:.3g}; give more memory, or select less"
+                f"{each * nslot:.3g}; give more memory, or select less"
             )
-        return TilePlan((slice(0, nslot),), ((slice(0, nslot),),), nslot, nslot * bytes_per_slot)
+        return TilePlan((slice(0, nslot),), ((slice(0, nslot),),), nslot, int(nslot * each), limit)
+    if memory is None:
+        most = min(most, max(int(COMFORT / max(bytes_per_slot, 1)), 1))
     ends = np.ones(nslot, bool)
     for interval in intervals:
         ends[:-1] &= np.diff(interval) != 0
@@ -92,4 +99,4 @@ def tile_plan(
         tiles.append(tuple(slice(s, min(s + most, stop)) for s in range(start, stop, most)))
         start = stop
     longest = max(t.stop - t.start for group in tiles for t in group)
-    return TilePlan(tuple(spans), tuple(tiles), longest, longest * bytes_per_slot)
+    return TilePlan(tuple(spans), tuple(tiles), longest, int(longest * each), limit)

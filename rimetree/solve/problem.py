@@ -137,6 +137,10 @@ class Problem:
             meaning=self.meaning.of(unknowns) if self.meaning else None,
         )
 
+    def emptied(self) -> Problem:
+        """The same unknowns without equations and data, which take memory."""
+        return replace(self, equations=(), atoms=_no_atoms, constraints=None, structure={})
+
     def tables(self) -> Tables:
         """All equations as the kernels take them."""
         extents = np.array([[*eq.R[0].shape[:4]] for eq in self.equations])
@@ -180,6 +184,10 @@ def connected(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             label = label[label]
         if (label[a] == label[b]).all():
             return label
+
+
+def _no_atoms(theta: np.ndarray) -> AtomValues:
+    raise ValueError("a problem without its equations has no atoms")
 
 
 def _power(array: np.ndarray) -> np.ndarray:
