@@ -137,7 +137,7 @@ def test_every_pure_class_is_drawn() -> None:
     assert pure - drawn - {"Condeq"} == set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(forests(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
 def test_compiled_equals_oracle(ns: rt.Scope, nt: int, nf: int, nl: int) -> None:
     forest = ns.forest()
@@ -148,7 +148,7 @@ def test_compiled_equals_oracle(ns: rt.Scope, nt: int, nf: int, nl: int) -> None
     np.testing.assert_allclose(full, oracle.values, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(forests(), st.integers(1, 3))
 def test_tiles_do_not_matter(ns: rt.Scope, cut: int) -> None:
     """Nothing here takes cells together along time, so any cut in time gives the same."""
@@ -176,7 +176,7 @@ def analytic(draw: Any) -> rt.Scope:
     return ns
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(analytic())
 def test_derivatives_equal_complex_steps(ns: rt.Scope) -> None:
     """df/dx = Im f(x + ih) / h for analytic f, without cancellation, so to rounding."""
