@@ -82,21 +82,34 @@ class _Move:
 
 
 def freedoms(
-    meaning: Meaning | None, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray
+    meaning: Meaning | None,
+    matrices: np.ndarray,
+    theta: np.ndarray,
+    null: np.ndarray,
+    known: dict[bytes, Free] | None = None,
 ) -> tuple[np.ndarray, list[Free]]:
     """What is free in each interval: (S,) numbers into a list.
 
     matrices (k, 4): see `Retraction`; theta (n, S) the solution; null (n, m, S) null directions, zero where there are
-    fewer. Intervals in which the same unknowns take part in the same number of directions are looked at once. Without
-    `meaning` nothing has a name.
+    fewer. Intervals in which the same unknowns take part in the same number of directions are looked at once; what was
+    found is kept in `known` for the next intervals of the same problem. Without `meaning` nothing has a name.
     """
     if meaning is None or not null.any():
         return np.zeros(theta.shape[1], int), [Free((), ())]
     count = null.any(0).sum(0)
     part = (np.abs(null).max(1) > ALIKE * np.abs(null).max((0, 1))[None]) & (count > 0)
+    pair = np.flatnonzero(meaning.part == 1)  # the two parts of a complex unknown count as one
+    part[pair] = part[pair + 1] = part[pair] | part[pair + 1]
     key = np.concatenate([np.packbits(part, axis=0), count[None].astype(np.uint8)]).T
     _, first, number = np.unique(np.ascontiguousarray(key), axis=0, return_index=True, return_inverse=True)
-    return number.reshape(-1), [_describe(meaning, matrices, theta[:, s], null[:, :, s]) for s in first.tolist()]
+    known = {} if known is None else known
+    found = []
+    for s in first.tolist():
+        name = key[s].tobytes()
+        if name not in known:
+            known[name] = _describe(meaning, matrices, theta[:, s], null[:, :, s])
+        found.append(known[name])
+    return number.reshape(-1), found
 
 
 def in_words(number: np.ndarray, free: Sequence[Free]) -> tuple[np.ndarray, list[str]]:

@@ -189,7 +189,9 @@ class _Fit:
         lost = judge(
             problem, own, atoms, self.status, self.variance, free, reduced(self.chi2, dof), self.settings.min_snr
         )
-        number, freedom = freedoms(problem.meaning, problem.retract.matrices, own, self.null)
+        number, freedom = freedoms(
+            problem.meaning, problem.retract.matrices, own, self.null, problem.structure.setdefault("freedoms", {})
+        )
         stood_in = self._refer(number, freedom, ~lost & ~free) if self.settings.reference else {}
         gauge, gauges = in_words(number, freedom)
         return Outcome(
