@@ -271,11 +271,19 @@ class ClassFit:
         }
         fixed = {"values": boundary, "coordinates": coordinates}
 
-        def atoms(theta: np.ndarray) -> AtomValues:
-            coefs = {
+        def coefficients(theta: np.ndarray) -> dict[int, np.ndarray]:
+            return {
                 n: self.unknowns.values(theta, n).reshape(*self.unknowns.shapes[n], tgrid.count, fgrid.count)
                 for n in self.parms
             }
+
+        def curvature(theta: np.ndarray) -> np.ndarray:
+            bent = np.asarray(self.atoms.curvature(coefficients(theta), fixed, x4, y4))
+            known = self.fitted[self.atoms.parameters]
+            return bent * (known[:, :, None] & known[:, None])[..., None, None]
+
+        def atoms(theta: np.ndarray) -> AtomValues:
+            coefs = coefficients(theta)
             if self.atoms.linear:
                 values, tangents = self.atoms.polynomials(coefs, x4, y4)
             else:
@@ -288,7 +296,7 @@ class ClassFit:
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
             self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, meaning=self.meaning,
-            structure=self.structure, constraints=constraints(
+            curvature=None if self.atoms.linear else curvature, structure=self.structure, constraints=constraints(
                 self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
         )  # fmt: skip
 

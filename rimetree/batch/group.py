@@ -180,8 +180,9 @@ class GroupRun:
         self.latest = []
         for solver in self.found.solvers:
             fits = self.classes[solver.name]
-            own = solver.options
-            settings = Settings(own["max_iter"], own["tol"], own["lm"], own["min_snr"], self.reference)
+            names = ("max_iter", "tol", "lm", "min_snr", "algorithm", "backend")
+            own = {name: solver.options[name] for name in names}
+            settings = Settings(damping=own.pop("lm"), reference=self.reference, **own)
             with self.clock("solve"):
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)

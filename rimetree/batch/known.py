@@ -41,6 +41,11 @@ def faults(family: Family) -> dict[int, str]:
     return found
 
 
+def modulus(family: Family) -> bool:
+    """Whether any Parm of a family has bounds that hold for an amplitude."""
+    return bounded(family) and np.iscomplexobj(coefficients(family))
+
+
 def constraints(
     families: Mapping[int, Family], parms: Iterable[int], unknowns: Unknowns, fitted: np.ndarray, intervals: int
 ) -> Constraints | None:

@@ -11,6 +11,8 @@ import numpy as np
 from ..errors import SolveError, nearest
 from ..graph.node import Family
 from ..plan.subset import Subset, marks
+from ..solve.outside import missing
+from .known import bounded, modulus
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -61,8 +63,24 @@ def _solver(forest: Forest, sub: Subset, number: int, member: int, fitted: dict[
         raise SolveError(
             f"{name}: its equations depend on no Parm that matches solvable={words!r}; tag one, or name it"
         )
+    _check_algorithm(name, family.options["algorithm"], [sub.families[n] for n in parms])
     condeqs = {kid.family: np.unique(np.asarray(kid.index)[member]) for kid in family.kids}
     return SolverNode(name, condeqs, dict(sorted(parms.items())), family.options)
+
+
+def _check_algorithm(solver: str, algorithm: str, parms: list[Family]) -> None:
+    """Raises SolveError where an algorithm is not installed, or cannot keep the bounds of these Parms."""
+    if missing(algorithm):
+        raise SolveError(f"{solver}: {missing(algorithm)}")
+    obstacle = ""
+    if algorithm == "ceres" and any(map(bounded, parms)):
+        obstacle = "crawls along bounds, which Parms have here; use 'lm' or 'scipy'"
+    elif algorithm == "scipy" and any(map(modulus, parms)):
+        obstacle = "knows no bounds of amplitudes, which complex Parms have here; use 'lm'"
+    elif algorithm != "lm" and any(f.options.get("smooth") not in (None, (None, None)) for f in parms):
+        obstacle = "ties no solutions to their neighbours, as smooth= of Parms here asks for; use 'lm'"
+    if obstacle:
+        raise SolveError(f"{solver}: algorithm={algorithm!r} {obstacle}")
 
 
 def _matches(forest: Forest, solver: str, word: str) -> dict[int, np.ndarray]:

@@ -106,6 +106,7 @@ class Atoms:
         self.linear = all(family in unknowns.shapes for family in self.elements)
         """Whether every atom is a Parm: its derivatives are constant, and numpy does (see `polynomials`)."""
         self._compiled: Callable[..., tuple[Any, Any]] | None = None
+        self._bent: Callable[..., Any] | None = None
 
     def evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
         """Atoms (count, J, S) and derivatives (count, parameters, J, S); S = St * Sf intervals of J = Jt * Jf joint
@@ -115,6 +116,14 @@ class Atoms:
 
             self._compiled = jax.jit(self._evaluate)
         return self._compiled(coefs, fixed, x, y)
+
+    def curvature(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> Any:
+        """Second derivatives of all atoms, (count, parameters, parameters, J, S), zero where an atom has fewer."""
+        if self._bent is None:
+            from .xla import jax
+
+            self._bent = jax.jit(self._curvature)
+        return self._bent(coefs, fixed, x, y)
 
     def position(self, family: int, element: int) -> int:
         """Number of the atom of member 0."""
@@ -234,6 +243,39 @@ class Atoms:
         padded = [jnp.pad(t, ((0, 0), (0, width - t.shape[1]), (0, 0), (0, 0))) for t in tangents]
         return jnp.concatenate(values), jnp.concatenate(padded)
 
+    def _curvature(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> Any:
+        from .xla import jnp
+
+        parms = self._parm_values(coefs, x, y)
+        shape = (*np.shape(fixed["coordinates"]["time"])[:2], *np.shape(fixed["coordinates"]["freq"])[2:])
+        width = self.parameters.shape[1]
+        found: list[Any] = []
+        for family, elements in self.elements.items():
+            arguments = tuple(parms[s.parm][s.index] for s in self.slots[family])
+            function = self._function(family, fixed)
+            columns = [
+                (k, part, basis)
+                for k, slot in enumerate(self.slots[family])
+                for basis in self._basis(slot.parm, x, y)
+                for part in range(self.unknowns.parts[slot.parm])
+            ]
+            second = {
+                (k, part, l, other): _twice(function, arguments, (k, 1j**part), (l, 1j**other))
+                for k, part, l, other in {(k, p, l, q) for k, p, _ in columns for l, q, _ in columns}
+            }
+            for e in range(len(elements)):
+                rows = [
+                    [
+                        _flat(jnp, second[k, p, l, q][e] * b * c, self.families[family].size, shape)
+                        for l, q, c in columns
+                    ]
+                    for k, p, b in columns
+                ]
+                block = jnp.stack([jnp.stack(row, 1) for row in rows], 1)
+                short = (0, width - len(columns))
+                found.append(jnp.pad(block, ((0, 0), short, short, (0, 0), (0, 0))))
+        return jnp.concatenate(found)
+
     def _ordered(self, family: int, columns: list[list[Any]]) -> Any:
         """Tangents in the order of the parameter table: slot, coefficient, part."""
         from .xla import jnp
@@ -294,6 +336,19 @@ class Atoms:
 
 def _own(coordinate: Any, parm: int) -> Any:
     return coordinate[parm] if isinstance(coordinate, Mapping) else coordinate
+
+
+def _twice(function: Callable[..., Any], arguments: tuple[Any, ...], first: Any, second: Any) -> Any:
+    """Second derivative of a function along (argument, direction) and another such pair."""
+    from .xla import jax, jnp
+
+    def seed(pair: tuple[int, complex]) -> tuple[Any, ...]:
+        number, direction = pair
+        real = direction if direction.imag else direction.real
+        return tuple(jnp.full_like(a, real if i == number else 0) for i, a in enumerate(arguments))
+
+    once = lambda *given: jax.jvp(function, given, seed(first))[1]  # noqa: E731
+    return jax.jvp(once, arguments, seed(second))[1]
 
 
 def _array(element: Any) -> Any:

@@ -14,7 +14,7 @@ from `Problem.atoms`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ from .forms import Tables
 from .gauges import Free, freedoms, in_words
 from .linear import finish, turn, turn_back
 from .normal import normal, pack
+from .outside import PACKAGES, Interval, minimise
+from .plain import Normal, add_bending, jax_normal, numpy_normal
 from .problem import AtomValues, Problem
 from .referring import references, turn_to_zero
 from .scaling import insensitive, scaled
@@ -53,6 +55,10 @@ class Settings:
     """Gains below this many standard errors are lost in the noise (see `significance`)."""
     reference: str = ""
     """Qualifier (an antenna) whose free phases are made zero (see `referring`)."""
+    algorithm: str = "lm"
+    """"lm", "newton" (the same with second derivatives), or that of a package: see `outside.PACKAGES`."""
+    backend: str = "numba"
+    """What makes the normal equations: "numba" or "jax"."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +95,11 @@ class Outcome:
 def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:
     """Fit one component. `theta` (all unknowns, S) holds the start and receives the solution."""
     fit = _Fit(problem, theta, settings)
-    if problem.linear and len(fit.starts) >= threads():
+    if settings.algorithm in PACKAGES:
+        fit.run_outside()
+    elif settings.algorithm == "newton" or settings.backend == "jax":
+        fit.run_plain()
+    elif problem.linear and len(fit.starts) >= threads():
         fit.run_blocks()
     else:
         fit.run_steps(-(-threads() // len(fit.starts)))
@@ -169,11 +179,63 @@ class _Fit:
             active, k = [block for block, going in zip(active, more, strict=True) if going], k + 1
         shared(_Block.end, blocks)
 
+    def run_plain(self) -> None:
+        """All blocks step by step, from normal equations made without kernels."""
+        plain = jax_normal(self.problem) if self.settings.backend == "jax" else numpy_normal(self.problem)
+
+        def first(atoms: AtomValues, theta: np.ndarray) -> Normal:
+            return plain(atoms)
+
+        later = self._newton() if self.settings.algorithm == "newton" else first
+        blocks = [_Block(self, s0) for s0 in self.starts]
+        active, k = blocks, 0
+        while active:
+            theta = self._trial(blocks)
+            made = (first if k < self.rules.alternations else later)(self.problem.atoms(theta), theta)
+            active, k = [block for block in active if block.advance(k, [block.part(made)])], k + 1
+        for block in blocks:
+            block.end()
+
+    def _newton(self) -> Callable[[AtomValues, np.ndarray], Normal]:
+        """Normal equations with second derivatives, along the steps as they are applied."""
+        plain, (mean, precision) = numpy_normal(self.problem, second=True), self.prior
+        self.rules = self.rules._replace(matrices=np.empty((0, 4), np.int64))  # their steps bend in a way of their own
+
+        def made(atoms: AtomValues, theta: np.ndarray) -> Normal:
+            H, g, chi2 = plain(atoms, self.problem.curvature(theta) if self.problem.curvature else None)
+            own = theta[self.problem.unknowns]
+            slope = g + precision * (own - mean) if len(mean) else g
+            add_bending(self.rules.gains, own, slope, H)
+            return H, g, chi2
+
+        return made
+
+    def run_outside(self) -> None:
+        """Every interval by another package; rank and errors are then worked out as always."""
+        evaluate = numpy_normal(self.problem)
+        blocks = [_Block(self, s0) for s0 in self.starts]
+        start = evaluate(self.problem.atoms(self.theta))
+        given = self.theta.copy()
+        mean, precision = self.prior if len(self.prior.mean) else (np.zeros_like(self.variance),) * 2
+        for s in np.flatnonzero(self.status == Status.ITERATION_LIMIT).tolist():
+            interval = Interval(self.problem, s, given, precision[:, s], mean[:, s])
+            x, self.status[s], self.iterations[s] = minimise(
+                self.settings.algorithm, interval, interval.origin, self.settings.max_iter, self.settings.tol
+            )
+            self.theta[self.problem.unknowns, s] = x
+        found = evaluate(self.problem.atoms(self.theta))
+        for block in blocks:
+            block.arrive(start, found)
+            block.end()
+
     def _trial_atoms(self, blocks: Sequence[_Block]) -> AtomValues:
+        return self.problem.atoms(self._trial(blocks))
+
+    def _trial(self, blocks: Sequence[_Block]) -> np.ndarray:
         theta = self.theta.copy()
         for block in blocks:
             theta[self.problem.unknowns, block.where] = block.course.trial[:, : block.count]
-        return self.problem.atoms(theta)
+        return theta
 
     def outcome(self) -> Outcome:
         """The statuses that need the whole, and all results."""
@@ -319,6 +381,28 @@ class _Block:
         finish(course.H, fit.directions, variance, rank, condition, null)
         release(bounds, held, variance)
         turn_back(null, course.theta, turned)
+
+    def part(self, made: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """These intervals' share of the normal equations of all."""
+        H, g, chi2 = made
+        return self._padded(H), self._padded(g), self._padded(chi2[None])
+
+    def arrive(self, start: Normal, found: Normal) -> None:
+        """Be where another package has gone: its normal equations there, chi2 at the start."""
+        fit, course = self.fit, self.course
+        course.theta[:, : self.count] = fit.theta[fit.problem.unknowns, self.where]
+        course.status[: self.count], course.iterations[: self.count] = (
+            fit.status[self.where],
+            fit.iterations[self.where],
+        )
+        for (H, g, chi2), theta, into in (
+            (self.part(start), course.trial, course.start),
+            (self.part(found), course.theta, course.chi2),
+        ):
+            chi2 += course.constant
+            add_prior(course.prior, theta, H, g, chi2)
+            into[:] = np.where(course.active > 0, chi2, np.nan)
+            course.H[:], course.g[:] = H, g
 
     def end(self) -> None:
         """Rank and errors; everything goes where the fit keeps it."""

@@ -67,6 +67,8 @@ class Problem:
     """Whether all atoms are linear in the unknowns (gains and polynomials are, their exponentials and inverses are
     not)."""
     constraints: Constraints | None = None
+    curvature: Callable[[np.ndarray], np.ndarray] | None = None
+    """Second derivatives (atoms, parameters, parameters, J, S) of atoms that are not linear, complex."""
     structure: dict[Any, Any] = field(default_factory=dict)
     """What follows from forms and unknowns alone, kept by whoever solves the same equations on other data again."""
     meaning: Meaning | None = None
