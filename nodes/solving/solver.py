@@ -8,7 +8,7 @@ from rimetree.errors import nearest
 from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
 
-ALGORITHMS = ("auto", "lm", "gn-cg")
+ALGORITHMS = ("auto", "lm", "gn-cg", "newton", "scipy", "ceres")
 
 
 @node
@@ -33,15 +33,11 @@ class Solver(NodeClass):
         "auto",
         type=str,
         help="lm: Levenberg-Marquardt, Parms of different solution intervals in turn; gn-cg: these jointly, by conjugate "
-        "gradients; auto: gn-cg where the intervals differ",
+        "gradients; auto: gn-cg where the intervals differ; newton: lm with second derivatives; scipy, ceres: of these "
+        "packages, slow, for cross-checking",
     )
     lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
 
-    algorithm = option(
-        "lm",
-        choices=("lm", "newton", "scipy", "ceres"),
-        help='"newton": with second derivatives; "scipy", "ceres": of these packages, slow, for cross-checking',
-    )
     backend = option("numba", choices=("numba", "jax"), help='what makes the normal equations; "jax" is the reference')
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
     dof = option(4.0, type=float, help="of Student's t; 4 costs 4 % of precision where there are no outliers")

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import SolveError, nearest
 from ..graph.node import Family
 from ..plan.subset import Subset, marks
-from ..solve.outside import missing
+from ..solve.outside import PACKAGES, missing
 from .known import bounded, modulus
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _check_algorithm(solver: str, algorithm: str, parms: list[Family]) -> None:
         obstacle = "crawls along bounds, which Parms have here; use 'lm' or 'scipy'"
     elif algorithm == "scipy" and any(map(modulus, parms)):
         obstacle = "knows no bounds of amplitudes, which complex Parms have here; use 'lm'"
-    elif algorithm != "lm" and any(f.options.get("smooth") not in (None, (None, None)) for f in parms):
+    elif algorithm in ("newton", *PACKAGES) and any(f.options.get("smooth") not in (None, (None, None)) for f in parms):
         obstacle = "ties no solutions to their neighbours, as smooth= of Parms here asks for; use 'lm'"
     if obstacle:
         raise SolveError(f"{solver}: algorithm={algorithm!r} {obstacle}")
