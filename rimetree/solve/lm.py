@@ -131,6 +131,8 @@ class _Fit:
         self.iterations, self.rank = np.zeros(S, np.int32), np.zeros(S, np.int32)
         self.chi2_start, self.chi2 = np.full(S, np.nan), np.full(S, np.nan)
         self.condition, self.variance = np.full(S, np.inf), np.full((n, S), np.nan)
+        self.alone = np.full((n, S), np.nan)
+        """Variance of each unknown if all others were known."""
         self.null = np.zeros((n, min(n, NULL_DIRECTIONS), S))
         self.directions = np.random.default_rng(0).normal(size=self.null.shape[:2])
         order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
@@ -249,7 +251,7 @@ class _Fit:
         self.status[free.any(0)] = Status.SINGULAR
         own, dof = self.theta[problem.unknowns], self.data - self.rank
         lost = judge(
-            problem, own, atoms, self.status, self.variance, free, reduced(self.chi2, dof), self.settings.min_snr
+            problem, own, atoms, self.status, self.variance, self.alone, free, reduced(self.chi2, dof), self.settings.min_snr
         )
         number, freedom = freedoms(
             problem.meaning, problem.retract.matrices, own, self.null, problem.structure.setdefault("freedoms", {})
@@ -416,7 +418,11 @@ class _Block:
             return
         variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
+        place = np.arange(n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alone = 1 / course.H[place * (place + 3) // 2]
         self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, null)
         into = np.arange(self.s0, self.where.stop)[worked]
+        fit.alone[:, into] = alone[:, : self.count][:, worked]
         for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
             whole[..., into] = own[..., : self.count][..., worked]

@@ -268,7 +268,7 @@ class _Joint:
         variance = np.where(self.alive & blind, variance, np.nan)
         rank = np.rint(effective).astype(first.rank.dtype)
         scale = reduced(self.normal[2], self.data - rank)
-        lost = judge(problem, self.accepted, atoms, status, variance, free, scale, self.settings.min_snr)
+        lost = judge(problem, self.accepted, atoms, status, variance, variance, free, scale, self.settings.min_snr)
         gauge, gauges = in_words(*freedoms(problem.meaning, problem.retract.matrices, self.accepted, null))
         return replace(
             first,
