@@ -203,7 +203,7 @@ class JointFit:
                     push[i][part.unknowns].sum(0), wide[part.unknowns],
                 )  # fmt: skip
                 lost = judge(
-                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance,
+                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance, outcome.variance,
                     outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
                 )  # fmt: skip
                 item.components[k] = (name, part, replace(outcome, lost=lost))

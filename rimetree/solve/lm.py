@@ -251,7 +251,15 @@ class _Fit:
         self.status[free.any(0)] = Status.SINGULAR
         own, dof = self.theta[problem.unknowns], self.data - self.rank
         lost = judge(
-            problem, own, atoms, self.status, self.variance, self.alone, free, reduced(self.chi2, dof), self.settings.min_snr
+            problem,
+            own,
+            atoms,
+            self.status,
+            self.variance,
+            self.alone,
+            free,
+            reduced(self.chi2, dof),
+            self.settings.min_snr,
         )
         number, freedom = freedoms(
             problem.meaning, problem.retract.matrices, own, self.null, problem.structure.setdefault("freedoms", {})
