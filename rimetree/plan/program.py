@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ WIDE = 1 << 22
 
 LITTLE = 1 << 21
 """Numbers up to which a program of sums and products is not worth compiling."""
+
+UNLOADED = 8 * LITTLE
+"""The same where JAX would have to be loaded first."""
 
 Inputs = dict[str, Any]
 
@@ -101,7 +105,7 @@ class Program:
                 return False
             axes = cells if known[number].parms or known[number].data else known[number].axes
             work += family.size * int(np.prod([cells.get(axis, 1) for axis in axes], initial=1))
-        return work <= LITTLE and bool(cells)
+        return work <= (LITTLE if "jax" in sys.modules else UNLOADED) and bool(cells)
 
     def _find_lazy(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> frozenset[int]:
         """Families never held whole: wide, and used only as the terms of a sum (or by another such family)."""
