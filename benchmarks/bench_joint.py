@@ -17,6 +17,8 @@ from common import gains_set, options, table, timed, verdict
 import rimetree as rt
 from rimetree import Meq
 
+COLUMNS = ["DATA", "MODEL_DATA", "FLAG", "WEIGHT_SPECTRUM"]
+
 
 def bandpass_set(folder: Path, antennas: int, slots: int, channels: int) -> Path:
     """`gains_set` with a bandpass of known gains: 20 % ripples, and phases of half a radian."""
@@ -60,7 +62,7 @@ def main() -> None:
     with options(__doc__.splitlines()[0]) as given:
         size = (8, 20, 16) if given.smoke else (28, 120, 64)
         path = bandpass_set(given.folder / "joint", *size)
-        ms, read = rt.MeasurementSet(path), Reading(path)
+        ms, read = rt.MeasurementSet(path), Reading(path, COLUMNS)
         forest = joint_forest(ms)
         report = forest.run(ms, progress=False)
         spent, floor = [], []

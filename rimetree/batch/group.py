@@ -170,6 +170,10 @@ class GroupRun:
 
         return JointFit(solver, fits, self.templates, self.real)
 
+    def _note(self, notes: list[str]) -> None:
+        """Add to the report what it does not say yet."""
+        self.report.notes.extend(f"{self.name} {n}" for n in notes if f"{self.name} {n}" not in self.report.notes)
+
     def bare_tile(self) -> BareTile:
         """All slots of a group without data."""
         return BareTile(self.group)
@@ -196,8 +200,15 @@ class GroupRun:
         if len(fits) == 1:
             return [fits[0].run(span, settings)]
         joint = self.joint[solver]
-        if joint and (found := joint.run(span, settings)):
-            return found
+        if joint:
+            found = joint.run(span, settings)
+            self._note(
+                joint.notes
+                if found
+                else [f"{solver}: fitted in turn, errors of each class for given others: the sums need more memory"]
+            )
+            if found:
+                return found
         best: float | None = None
         for _ in range(SWEEPS):
             fitted = [fit.run(span, settings) for fit in fits]

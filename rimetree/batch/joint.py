@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from .tiling import available_memory
 PARTS = 20_000_000
 """Numbers of independent components times cells up to which chi2 is kept for each."""
 
+EXCHANGED = 1e-10
+"""Curvature of chi2 along a direction, relative to that of its parts by themselves, below which it has none."""
+
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
 
@@ -42,13 +46,13 @@ class JointFit:
     """The compiled joint fit of the classes of a Solver."""
 
     def __init__(self, solver: SolverNode, classes: Sequence[ClassFit], templates: Mapping[int, Template], real: Any):
-        self.classes = list(classes)
+        self.name, self.classes = solver.name, list(classes)
         first = classes[0]
         parms = [n for own in classes for n in own.parms]
         self.whole = ClassFit(first.families, solver, parms, templates, real, first.visibilities, first.state)
         self.ends = np.cumsum([own.unknowns.count for own in classes])
-        self.text = ""
-        """How errors were found."""
+        self.notes: list[str] = []
+        """What the user should know of the latest run."""
 
     # One span.
 
@@ -63,7 +67,11 @@ class JointFit:
             [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
         )
         found = fit(problem, x, settings)
-        variance, self.text = variances(problem, found)
+        variance, way = variances(problem, found)
+        self.notes = [
+            f"{self.name}: errors are those of all classes together, {way}",
+            *self._factors(problem, found, fitted),
+        ]
         for item in fitted:
             item.dropped = dropped
         self._report(problem, found, variance, fitted, settings)
@@ -174,6 +182,26 @@ class JointFit:
         return Prior(*(np.concatenate([np.ravel(p[k]) for p in flat]) for k in range(2)))
 
     # Outcomes.
+
+    def _factors(self, problem: Coupled, found: Minimum, fitted: Sequence[Fitted]) -> list[str]:
+        """Names of the factors that two classes of gains may exchange without any change of chi2."""
+        texts = []
+        names = ["+".join(dict.fromkeys(name for name, _, _ in item.components)) for item in fitted]
+        active = problem.split(found.systems.label < found.systems.count)
+        for i, k in combinations(range(len(names)), 2):
+            for word, turn in (("scale", 1), ("phase", 1j)):
+                way = [np.zeros((c.count, c.intervals)) for c in problem.classes]
+                for n, sign in ((i, turn), (k, -turn)):
+                    own, value = problem.classes[n].retract.gains, problem.split(found.x)[n]
+                    moved = sign * (value[own] + 1j * value[own + 1]) * active[n][own]
+                    way[n][own], way[n][own + 1] = moved.real, moved.imag
+                q = np.concatenate([w.ravel() for w in way])
+                bend, most = q @ problem.product(found.points, q), q @ (found.blocks @ q)
+                if way[i].any() and way[k].any() and bend <= EXCHANGED * most:
+                    texts.append(
+                        f"{self.name}: the {word} between {names[i]} and {names[k]} is not determined, and kept still"
+                    )
+        return texts
 
     def _report(
         self, problem: Coupled, found: Minimum, variance: np.ndarray, fitted: list[Fitted], settings: Settings

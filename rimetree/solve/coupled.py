@@ -32,6 +32,9 @@ TRUNCATION = 0.03
 PRODUCTS = 200
 """Most products per step."""
 
+STALE = 0.1
+"""A step that lowers chi2 by more than this times the degrees of freedom makes the preconditioner anew."""
+
 LARGEST_DAMPING = 1e10
 TRUSTED_DAMPING = 1e-5
 
@@ -317,7 +320,8 @@ class _Fit:
         self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
         whole = accept[active].all()
         self.points = points if whole and active.all() else self.problem.points(self.x)
-        if accept.any() and (self.status == Status.ITERATION_LIMIT).any():
+        going = accept & (self.status == Status.ITERATION_LIMIT)
+        if (decrease > STALE * self.dof)[going].any():
             self.blocks = self.problem.blocks(self.points)
 
     def _wake(self, active: np.ndarray) -> None:

@@ -37,7 +37,7 @@ def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1].max(initial=0)
     if size <= EXACT and size * problem.cells.A.size <= WORK:
-        return _inverted(problem, found, inverse, int(size)), "exact"
+        return _inverted(problem, found, inverse, int(size)), "by inversion"
     active = systems.label < systems.count
     own = inverse.diagonal(problem.count)
     rng = np.random.default_rng(0)
@@ -49,7 +49,9 @@ def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
         np.broadcast_to((part.sum(1) / np.maximum(base.sum(1), 1e-300))[:, None], part.shape).ravel()
         for part, base in zip(problem.split(total), problem.split(np.where(active, own, 0.0)), strict=True)
     ]
-    return np.where(active, own * np.maximum(np.concatenate(ratio), 0.25), np.nan), f"from {PROBES} random probes"
+    return np.where(
+        active, own * np.maximum(np.concatenate(ratio), 0.25), np.nan
+    ), f"from {PROBES} random probes (good to a few per cent)"
 
 
 def _applied(problem: Coupled, found: Minimum, inverse: Blocks, z: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from scipy.optimize import least_squares
 
 import rimetree as rt
 from rimetree import Meq
+from rimetree.batch import joint
+from rimetree.errors import SolveError
 from rimetree.solve import coupled_errors
 from rimetree.status import Status
 
@@ -223,3 +225,56 @@ def test_nested_intervals_are_independent_systems(kit: Any) -> None:
     clean, mixed = (r.tables.parm("Bxx") for r in results)
     assert (mixed.status[:, 1:] == Status.CONVERGED).all()
     np.testing.assert_allclose(mixed.values[:, 1:], clean.values[:, 1:], rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_determined_is_said(seen: Any) -> None:
+    """G and B exchange a factor."""
+    ms = rt.MeasurementSet(seen.path)
+    notes = product(ms, BOTH).forest().run(ms, progress=False).notes
+    for word in ("scale", "phase"):
+        assert any(f"the {word} between Gxx+Gyy and Bxx+Byy is not determined" in n for n in notes)
+
+
+def test_priors_enter_the_joint_fit(seen: Any) -> None:
+    """A tight prior on the bandpass removes the freedom of scale, and draws the gains with it."""
+    ms = rt.MeasurementSet(seen.path)
+    ns = rt.Scope()
+    for p in ms.antennas:
+        for h in "xy":
+            ns["g" + h](p) << Meq.Parm(1 + 0j, tags="joint", solint=(1, None))
+            ns["b" + h](p) << Meq.Parm(1 + 0j, tags="joint", solint=(None, 1), prior=(2 + 0j, 1e-4))
+        ns.J(p) << Meq.MatrixMultiply(Meq.Matrix22(ns.gx(p), 0, 0, ns.gy(p)), Meq.Matrix22(ns.bx(p), 0, 0, ns.by(p)))
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.J(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.J(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="joint")
+    report = ns.forest().run(ms, progress=False)
+    band = report.tables.parm("bx")
+    assert abs(band.values - 2).max() < 0.01
+    assert not any("not determined" in note for note in report.notes)
+
+
+def test_bounds_are_fitted_in_turn_and_refused_where_asked_jointly(seen: Any) -> None:
+    ms = rt.MeasurementSet(seen.path)
+    for algorithm in ("auto", "gn-cg"):
+        ns = rt.Scope()
+        ns.a << Meq.Parm(1.0, tags="x", solint=(1, None), bounds=(0.5, 2))
+        ns.b << Meq.Parm(0.0, tags="x", solint=(None, 1))
+        for p, q in ms.baselines:
+            ns.eq(p, q) << Meq.Condeq(ns.a * Meq.Spigot(p, q, column="MODEL_DATA") + ns.b, Meq.Spigot(p, q))
+        ns.solve << Meq.Solver(*ns.eq, solvable="x", algorithm=algorithm)
+        if algorithm == "auto":
+            assert "fitted in turn, because some have bounds" in ns.forest().explain(data=ms)
+            ns.forest().run(ms, progress=False)
+        else:
+            with pytest.raises(SolveError, match="gn-cg' keeps no bounds"):
+                ns.forest().run(ms, progress=False)
+
+
+def test_sums_that_do_not_fit_in_memory_are_fitted_in_turn(seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ms = rt.MeasurementSet(seen.path)
+    together = product(ms, BOTH).forest().run(ms, progress=False)
+    monkeypatch.setattr(joint, "available_memory", lambda: 0)
+    turns = product(ms, BOTH).forest().run(ms, progress=False)
+    assert any("fitted in turn" in note for note in turns.notes)
+    assert turns.solvers[0].chi2.sum() >= together.solvers[0].chi2.sum() * (1 - 1e-9)
