@@ -68,10 +68,8 @@ class JointFit:
         )
         found = fit(problem, x, settings)
         variance, way = variances(problem, found)
-        self.notes = [
-            f"{self.name}: errors are those of all classes together, {way}",
-            *self._factors(problem, found, fitted),
-        ]
+        self.notes = [f"{self.name}: {way}"] if way else []
+        self.notes += self._factors(problem, found, fitted)
         for item in fitted:
             item.dropped = dropped
         self._report(problem, found, variance, fitted, settings)

@@ -27,7 +27,7 @@ NULL = 1e-9
 
 
 def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
-    """Variance of every unknown (NaN where it stays as it is), and how it was found.
+    """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
 
     Null directions count nothing: the covariance is the pseudo-inverse in the metric of the diagonal blocks. Small
     systems are inverted. For large ones the ratio of the joint variance to that of the block of an unknown, which is
@@ -37,7 +37,7 @@ def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1].max(initial=0)
     if size <= EXACT and size * problem.cells.A.size <= WORK:
-        return _inverted(problem, found, inverse, int(size)), "by inversion"
+        return _inverted(problem, found, inverse, int(size)), ""
     active = systems.label < systems.count
     own = inverse.diagonal(problem.count)
     rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
     ]
     return np.where(
         active, own * np.maximum(np.concatenate(ratio), 0.25), np.nan
-    ), f"from {PROBES} random probes (good to a few per cent)"
+    ), f"errors are estimated from {PROBES} random probes, to a few per cent"
 
 
 def _applied(problem: Coupled, found: Minimum, inverse: Blocks, z: np.ndarray) -> np.ndarray:
