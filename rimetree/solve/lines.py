@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .inverse import inverses
+
 LARGEST = 800
 """Unknowns of one block of a line: beyond this the elimination costs more than conjugate gradients."""
 
@@ -147,8 +149,7 @@ class Lines:
                 o = -gap[l - 1] * strength * self.scale[self.index[l]] * self.scale[self.index[l - 1]]
                 self._off[l] = o.reshape(lines, m)
                 block -= self._off[l][:, :, None] * self._inverse[l - 1] * self._off[l][:, None, :]
-            inverse = np.linalg.inv(block)
-            self._inverse[l] = (inverse + inverse.swapaxes(1, 2)) / 2
+            self._inverse[l] = inverses(block)
 
     def _block(self, l: int) -> np.ndarray:
         """Diagonal blocks (lines, m, m) of one step."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from .bounds import Prior
 from .gauges import freedoms, in_words
+from .inverse import inverses
 from .line_errors import null_space, without
 from .linear import NULL, RIDGE
 from .lines import Lines, Walk
@@ -235,15 +236,18 @@ class _Joint:
         diagonal = np.einsum("sii->si", H)
         scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1)), 0)
         one = H * scale[:, :, None] * scale[:, None, :] + np.eye(n) * np.where(diagonal > 0, RIDGE, 1)[:, None, :]
-        inverse = np.linalg.inv(one)
+        inverse = inverses(one)
         q = np.random.default_rng(0).normal(size=(len(H), n, min(n, NULL_DIRECTIONS))) * (scale > 0)[..., None]
         for _ in range(3):
             q = np.linalg.qr(inverse @ q)[0]
         values, turn = np.linalg.eigh(q.swapaxes(1, 2) @ one @ q)
         q = q @ turn * (values < NULL)[:, None, :]
         into = np.linalg.qr(q * scale[..., None])[0] * (values < NULL)[:, None, :]
-        bend, across = self._bend(), np.eye(n) - into @ into.swapaxes(1, 2)
-        return np.asarray(bend - across @ bend @ across)
+        bend = self._bend()
+        rows = np.einsum("sim,sij->smj", into, bend)  # einsum: no threads of BLAS
+        within = np.einsum("smk,slk->sml", np.einsum("smj,sjk->smk", rows, into), into)
+        half = np.einsum("sim,smj->sij", into, rows - within / 2)
+        return np.asarray(half + half.swapaxes(1, 2))
 
     # Afterwards.
 
