@@ -17,7 +17,7 @@ import rimetree as rt
 
 CONFTEST = Path(__file__).with_name("conftest.py")
 SOLINT = (2, None)
-MEMORY = 30_000
+MEMORY = 50_000
 """Tiles of two slots: 30 writes."""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from casacore.tables import table
 
 from rimetree.io.solutions import Solutions
 
@@ -42,6 +44,9 @@ def test_selections(rimetree, ms, script, options, intervals):
 
 
 def test_not_converged_is_exit_3(rimetree, ms, script, tmp_path: Path):
+    with table(str(ms), readonly=False, ack=False) as main:  # no gains make this: many small steps
+        data = main.getcol("DATA")
+        main.putcol("DATA", data * np.exp(2j * np.pi * np.random.default_rng(0).uniform(size=(len(data), 1, 1))))
     result = rimetree("run", script, "--ms", ms, "-o", "max_iter=1", "--solutions", tmp_path / "s.h5")
     assert result.code == 3
     assert "did not converge" in result.err
