@@ -29,7 +29,7 @@ def stations(ms, **options) -> rt.Forest:
     for p, q in ms.baselines:
         x = Meq.Selector(Meq.Spigot(p, q, column="MODEL_DATA"), index=(0, 0))
         ns.eq(p, q) << Meq.Condeq(ns.g(p) * x * Meq.Conj(ns.g(q)), Meq.Selector(Meq.Spigot(p, q), index=(0, 0)))
-    ns.solve << Meq.Solver(*ns.eq, solvable="g", tol=1e-12)
+    ns.solve << Meq.Solver(*ns.eq, solvable="g", tol=1e-12, min_snr=0)  # errors of any gain are wanted
     return ns.forest()
 
 

@@ -227,7 +227,8 @@ def test_vla_circular_feeds_on_an_irregular_grid(real):
             good = (tile.flags[tile.rows[here, slot], :, corr] == 0).any(1)
             net = nx.Graph(zip(p[good], q[good], strict=True))
             free = any(nx.is_bipartite(net.subgraph(part)) for part in nx.connected_components(net))
-            assert solver.status[slot, 0] == (Status.SINGULAR if free else Status.CONVERGED)
+            expected_status = {Status.SINGULAR} if free else {Status.CONVERGED, Status.LOW_SNR}
+            assert Status(solver.status[slot, 0]) in expected_status
             model = gains[p, slot, hand] * gains[q, slot, hand].conj()
             expected = np.where(np.isfinite(model)[:, None], data[rows][:, :, corr] - model[:, None], 0)
             np.testing.assert_allclose(left[rows][:, :, corr], expected, atol=1e-6 * np.abs(data).max())
@@ -241,7 +242,9 @@ def test_alma_several_spectral_windows_and_an_empty_field(real):
     for (field, _), group in groups.items():
         for solver in group.solvers:
             assert (solver.status == Status.NO_DATA).all() == (field == "J1617-7717")
-            assert (solver.status == Status.CONVERGED).sum() >= (0 if field == "J1617-7717" else 13)
+            fitted = np.isin(solver.status, (Status.CONVERGED, Status.LOW_SNR)).sum()
+            assert fitted >= (0 if field == "J1617-7717" else 13)
+    assert all((s.status == Status.CONVERGED).sum() == 15 for s in groups["J1423-7829", "2"].solvers)
     with table(str(path), ack=False) as main:
         for row in range(0, main.nrows(), 50):
             assert not main.iscelldefined("LEFT", row) or np.isfinite(main.getcell("LEFT", row)).all()
@@ -283,9 +286,13 @@ def test_ovro_gains_of_both_hands(real):
     gains = gains_of(report)[:, 0]
     cross = p != q
     for hand in range(2):  # XX, then YY
-        expected = data[cross, :, hand] - (gains[p[cross], hand] * gains[q[cross], hand].conj())[:, None]
+        model = (gains[p[cross], hand] * gains[q[cross], hand].conj())[:, None]  # NaN where a gain is lost in the noise
+        expected = np.where(np.isfinite(model), data[cross, :, hand] - model, 0)
         np.testing.assert_allclose(left[cross, :, hand], expected, atol=1e-5 * np.abs(data[cross]).max())
-    np.testing.assert_array_equal(left[cross][..., 2:], data[cross][..., 2:])
+    kept = np.isfinite(gains).all(1)
+    assert kept.mean() >= 0.9
+    whole = cross & kept[p] & kept[q]
+    np.testing.assert_array_equal(left[whole][..., 2:], data[whole][..., 2:])
     assert good[cross].any()
 
 
