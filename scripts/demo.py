@@ -98,8 +98,29 @@ def simulate(path: Path) -> Truth:
     return truth
 
 
+def plot_residuals(path: Path, left: np.ndarray, rows: np.ndarray, perfect: float) -> None:
+    """Rms of corrected data minus model (row, channel, corr; NaN where flagged) against time and channel."""
+    from matplotlib.figure import Figure
+
+    power = np.abs(left) ** 2
+    slots = [power[r[r >= 0]].reshape(-1, 4) for r in rows.T]
+    figure = Figure((10, 3.5), layout="constrained")
+    for ax, values, label in zip(
+        figure.subplots(1, 2, sharey=True),
+        (np.array([np.nanmean(s, 0) for s in slots]), np.nanmean(power, 0)),
+        ("slot", "channel"),
+        strict=True,
+    ):
+        ax.plot(np.sqrt(values), lw=1, label=["XX", "XY", "YX", "YY"])
+        ax.axhline(perfect, color="black", ls=":", lw=1, label="noise over the true gains")
+        ax.set(xlabel=label)
+    figure.axes[0].set(ylabel="corrected minus model, rms (Jy)", ylim=(0, None))
+    figure.axes[1].legend(frameon=False, ncols=2)
+    figure.savefig(path, dpi=110)
+
+
 def compare(path: Path, solutions: Path, truth: Truth) -> bool:
-    """Print how far the solved Jones terms and the corrected data are from the truth."""
+    """Print how far the solved Jones terms and the corrected data are from the truth; plot what is left."""
     ms = rt.MeasurementSet(path)
     group = ms.groups[0]
     true = truth.values(group.time, group.freq)
@@ -111,10 +132,12 @@ def compare(path: Path, solutions: Path, truth: Truth) -> bool:
     tile = ms.read(group, columns=("DATA", "MODEL_DATA", "CORRECTED_DATA"))
     good = tile.flags == 0
     baseline_p = np.array([[ms.antennas.index(a) for a in pair] for pair in ms.baselines])
-    residual = (tile.columns["CORRECTED_DATA"] - tile.columns["MODEL_DATA"])[good]
+    left = tile.columns["CORRECTED_DATA"] - tile.columns["MODEL_DATA"]
+    residual = left[good]
     weight = true[baseline_p[:, 0]][:, [0, 0, 1, 1]] * true[baseline_p[:, 1]][:, [0, 1, 0, 1]].conj()
     perfect = NOISE * np.sqrt((1 / np.abs(weight) ** 2).mean())
     rms = np.sqrt((np.abs(residual) ** 2).mean())
+    plot_residuals(path.with_name("residuals.png"), np.where(good, left, np.nan), tile.rows, perfect)
     print(f"Jones terms: {100 * error:.2f} % rms from the truth (a phase per polarisation, slot and channel is free)")
     print(
         f"corrected minus model: {rms:.4f} Jy rms; noise divided by the true gains: {perfect:.4f} Jy; ratio {rms / perfect:.3f}"
@@ -136,7 +159,11 @@ def main(folder: Path) -> int:
         return 1
     print("3. compare with the truth")
     right = compare(ms, solutions, truth)
-    print(f"look at {page}; all in {time.perf_counter() - began:.0f} s" if right else "the solutions are NOT right")
+    print(
+        f"look at {page} and {folder / 'residuals.png'}; all in {time.perf_counter() - began:.0f} s"
+        if right
+        else "the solutions are NOT right"
+    )
     return 0 if right else 1
 
 
