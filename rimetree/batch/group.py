@@ -42,6 +42,9 @@ SWEEPS = 12
 SETTLED = 1e-4
 """Sweeps end when chi2 falls by less than this times its degrees of freedom."""
 
+UNSETTLED = 0.01
+"""Where the last sweep still lowered chi2 by more than this part of it, nothing has converged."""
+
 
 class GroupRun:
     """Compiled solvers and sinks of a forest on one group of data."""
@@ -209,16 +212,31 @@ class GroupRun:
             )
             if found:
                 return found
-        best: float | None = None
+        chi2, fall = np.inf, np.inf
         for _ in range(SWEEPS):
             fitted = [fit.run(span, settings) for fit in fits]
             last = [outcome for _, _, outcome in fitted[-1].components]
-            chi2 = float(sum(np.nansum(o.chi2) for o in last))
-            data = float(sum(np.nansum(o.dof) for o in last))
-            if best is not None and best - chi2 < SETTLED * data:
-                break
-            best = chi2
+            before, chi2 = chi2, float(sum(np.nansum(o.chi2) for o in last))
+            fall = before - chi2
+            if fall < SETTLED * float(sum(np.nansum(o.dof) for o in last)):
+                return fitted
+        part = fall / max(chi2, 1e-300)
+        self._note(
+            [f"{solver}: not settled after {SWEEPS} sweeps over its classes: the last one lowered chi2 by {part:.2g}"]
+        )
+        if part > UNSETTLED:
+            self._unsettled(fitted)
         return fitted
+
+    def _unsettled(self, fitted: list[Fitted]) -> None:
+        """What converged did so for values of other classes that still change."""
+        for item in fitted:
+            for _, _, outcome in item.components:
+                outcome.status[outcome.status == Status.CONVERGED] = Status.ITERATION_LIMIT
+            for n in item.parms:
+                parm = self.state.parms[n]
+                own = parm.status[:, item.first : item.first + item.intervals[0]]
+                own[parm.fitted[:, None, None] & (own == Status.CONVERGED)] = Status.ITERATION_LIMIT
 
     def write(self, ms: Any, tile: Any) -> None:
         """Write the columns of all sinks for one tile."""
