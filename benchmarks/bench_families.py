@@ -92,7 +92,7 @@ def compiled(forest: Any, ms: rt.MeasurementSet) -> dict[str, float]:
         began = time.perf_counter()
         (group,) = ms.groups
         report = Report(str(ms.path))
-        work = GroupRun(layout(forest, Baselines.of(ms)), group, Starting(), report, lambda name: nullcontext())
+        work = GroupRun(layout(forest, Baselines.of(ms)), group, None, Starting(), report, lambda name: nullcontext())
         spent["lowering"] = time.perf_counter() - began
         (fit,) = work.classes["solve"]
         (tile,) = ms.reader(group, ["DATA"], [slice(0, group.time.size)], uvw=True)
@@ -100,8 +100,9 @@ def compiled(forest: Any, ms: rt.MeasurementSet) -> dict[str, float]:
             [e.array for t in fit.cascade.tensors(tile).values() for e in t.elements if hasattr(e, "array")]
         )
         coefs = {n: work.state.parms[n].coefs for n in fit.parms}
-        fixed = {"values": {}, "coordinates": {}}
-        jax.block_until_ready(fit.atoms.evaluate(coefs, fixed, np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1))))
+        cell = np.zeros((1, 1, 1, 1))
+        fixed = {"values": {}, "coordinates": {"time": cell, "freq": cell}}
+        jax.block_until_ready(fit.atoms.evaluate(coefs, fixed, cell, cell))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     return spent

@@ -133,7 +133,7 @@ def fit(gains, amp, data, first, second, iterations, errors, variance, chi2):
         g, n = gains[s], 2 * gains.shape[1]
         alternate(g, amp[s], data[s], first, second, ALTERNATIONS)
         H, b, x = np.empty((n, n)), np.empty(n), np.empty(n)
-        new_H, new_b, damping = np.empty((n, n)), np.empty(n), 1e-3
+        new_H, new_b, damping = np.empty((n, n)), np.empty(n), 1e-5
         chi2[s] = normal_equations(g, amp[s], data[s], first, second, H, b)
         for _ in range(iterations[s]):
             new_H[:], new_b[:] = H, b

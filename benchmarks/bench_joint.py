@@ -61,7 +61,9 @@ def joint_forest(ms: rt.MeasurementSet) -> Any:
 def main() -> None:
     with options(__doc__.splitlines()[0]) as given:
         size = (8, 20, 16) if given.smoke else (28, 120, 64)
-        path = bandpass_set(given.folder / "joint", *size)
+        folder = given.folder / "joint"
+        folder.mkdir(exist_ok=True)
+        path = bandpass_set(folder, *size)
         ms, read = rt.MeasurementSet(path), Reading(path, COLUMNS)
         forest = joint_forest(ms)
         report = forest.run(ms, progress=False)

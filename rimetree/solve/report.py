@@ -41,8 +41,10 @@ class SolverSummary:
         return ", ".join(words)
 
     def chi2_per_dof(self) -> float:
-        """chi-squared per degree of freedom over all intervals that converged."""
-        good = (self.status == Status.CONVERGED) & (self.dof > 0)
+        """chi-squared per degree of freedom over all intervals that converged; over those with data where none did."""
+        worked = (self.dof > 0) & np.isfinite(self.chi2)
+        good = worked & (self.status == Status.CONVERGED)
+        good = good if good.any() else worked
         return float(self.chi2[good].sum() / self.dof[good].sum()) if good.any() else float("nan")
 
 
