@@ -98,9 +98,7 @@ class Position(Lookup):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if options["observatory"] is not None:
-            observatory_position(options["observatory"])
-        return options | {"position": vector("position", options["position"], 3, "(x, y, z) in m")}
+        return _checked_place(options)
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -133,9 +131,7 @@ class ArrayCentre(Lookup):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if options["observatory"] is not None:
-            observatory_position(options["observatory"])
-        return options | {"position": vector("position", options["position"], 3, "(x, y, z) in m")}
+        return _checked_place(options)
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -197,3 +193,10 @@ def _turns(mount: str) -> tuple[float, float]:
     if found is None:
         raise ValueError(f"mount must be one of {', '.join(MOUNTS)}, not {mount!r}{nearest(mount, MOUNTS)}")
     return found
+
+
+def _checked_place(options: dict[str, Any]) -> dict[str, Any]:
+    """`position` and `observatory` as they are stored. Raises ValueError where they are no place."""
+    if options["observatory"] is not None:
+        observatory_position(options["observatory"])
+    return options | {"position": vector("position", options["position"], 3, "(x, y, z) in m")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,6 @@ from .tile import Buffers, Tile
 CHUNK_BYTES = 1 << 21
 """Bytes per call to casacore. It holds the interpreter lock while it reads (1-2 ms at this size), and what was read is
 still in cache when weights and flags are combined."""
-
-PATIENCE = 1e-4
-"""Seconds that the user of a tile waits before it asks the reader for the interpreter lock. By default 5 ms, at every turn."""
 
 NATIVE = {
     "complex": np.complex64,
@@ -151,8 +147,6 @@ def read_ahead(
     exception at the user, stops the thread within one chunk.
     """
     stop, buffers = Event(), [spare.pop() if spare else Buffers() for _ in range(2)]
-    patience = sys.getswitchinterval()
-    sys.setswitchinterval(min(patience, PATIENCE))
     try:
         with ThreadPoolExecutor(1, "rimetree-read") as pool:
             try:
@@ -165,7 +159,6 @@ def read_ahead(
             finally:
                 stop.set()
     finally:
-        sys.setswitchinterval(patience)
         spare += buffers
 
 
