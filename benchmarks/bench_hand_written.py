@@ -15,7 +15,9 @@ from common import best, gain_forest, gains_set, options, table, verdict
 
 import rimetree as rt
 import rimetree.batch.fit as engine
-from rimetree.solve.lm import ALTERNATIONS, Settings, solve
+from rimetree.solve.fit import ALTERNATIONS
+from rimetree.solve.lm import solve
+from rimetree.solve.settings import Settings
 
 FAST = {"fastmath": True, "nogil": True}
 

@@ -16,9 +16,11 @@ from ..plan.depends import depends
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
 from ..solve.gauges import Meaning
-from ..solve.lm import Outcome, Settings, solve
+from ..solve.lm import solve
+from ..solve.outcome import Outcome
 from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
+from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
 from ..solve.sources import Sources
 from ..solve.status import Status

@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import SolveError
 from ..graph.node import Observation
 from ..plan.lookup import observed
-from ..solve.lm import Settings
 from ..solve.report import Report, SolverSummary
+from ..solve.settings import Settings
 from ..solve.simd import LANES
 from ..solve.status import Status
 from ..solve.threads import threads

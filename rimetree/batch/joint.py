@@ -20,7 +20,8 @@ from ..solve.coupled import Class, Coupled, Minimum, fit
 from ..solve.coupled_errors import variances
 from ..solve.coupling import Cells, pack
 from ..solve.forms import Form
-from ..solve.lm import Outcome, Settings
+from ..solve.outcome import Outcome
+from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.simd import LANES
 from ..solve.status import Status

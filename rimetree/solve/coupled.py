@@ -20,8 +20,8 @@ from .bilinear import Pairs, Squares, Stems
 from .bounds import Prior
 from .cg import Blocks, Solved, Systems, solve
 from .coupling import Cells
-from .lm import Settings
 from .retract import Retraction
+from .settings import Settings
 from .simd import LANES
 from .status import Status
 from .threads import in_turns

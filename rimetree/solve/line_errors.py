@@ -6,7 +6,7 @@ import numpy as np
 
 from .linear import NULL, RIDGE
 from .lines import Lines
-from .lm import NULL_DIRECTIONS
+from .outcome import NULL_DIRECTIONS
 
 
 def null_space(lines: Lines) -> tuple[np.ndarray, np.ndarray]:

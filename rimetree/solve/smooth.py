@@ -18,10 +18,12 @@ from .inverse import inverses
 from .line_errors import null_space, without
 from .linear import NULL, RIDGE
 from .lines import Lines, Walk
-from .lm import NULL_DIRECTIONS, Outcome, Settings, solve
+from .lm import solve
 from .normal import normal, pack
+from .outcome import NULL_DIRECTIONS, Outcome
 from .problem import AtomValues, Equations, Problem
 from .scaling import scaled
+from .settings import Settings
 from .significance import judge, reduced
 from .simd import LANES
 from .status import Status

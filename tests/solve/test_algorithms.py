@@ -11,11 +11,12 @@ import pytest
 from rimetree.solve.bounds import Bounds, Constraints, Prior
 from rimetree.solve.forms import form
 from rimetree.solve.linear import LANES
-from rimetree.solve.lm import Settings, solve
+from rimetree.solve.lm import solve
 from rimetree.solve.normal import normal, pack
 from rimetree.solve.plain import jax_normal, numpy_normal
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
+from rimetree.solve.settings import Settings
 from rimetree.solve.status import Status
 
 ANTENNAS = 5

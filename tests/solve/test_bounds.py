@@ -10,9 +10,10 @@ from scipy.optimize import least_squares, lsq_linear
 
 from rimetree.solve.bounds import Bounds, Constraints, Prior
 from rimetree.solve.forms import form
-from rimetree.solve.lm import Settings, solve
+from rimetree.solve.lm import solve
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
+from rimetree.solve.settings import Settings
 from rimetree.solve.status import Status
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from rimetree.solve.forms import form
-from rimetree.solve.lm import Outcome, Settings, solve
+from rimetree.solve.lm import solve
+from rimetree.solve.outcome import Outcome
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
+from rimetree.solve.settings import Settings
 from rimetree.solve.status import Status
 
 STATIONS = 6

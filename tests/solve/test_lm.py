@@ -8,9 +8,10 @@ from scipy.linalg import expm
 from scipy.optimize import least_squares
 
 from rimetree.solve.forms import form
-from rimetree.solve.lm import Settings, solve
+from rimetree.solve.lm import solve
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
+from rimetree.solve.settings import Settings
 from rimetree.solve.status import Status
 
 P, Q = np.triu_indices(5, 1)

@@ -1,0 +1,148 @@
+"""Eight intervals of a fit, the lanes of a vector: what the kernels work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .bounds import Prior, add_prior, hold, pin, release
+from .fit import Fit
+from .linear import finish, turn, turn_back
+from .normal import normal, pack
+from .plain import Normal
+from .problem import AtomValues
+from .simd import LANES
+from .status import Status
+from .steps import Course, advance
+
+
+class Block:
+    """Eight intervals (or fewer at the end) of a fit, from `s0`."""
+
+    def __init__(self, fit: Fit, s0: int) -> None:
+        self.fit, self.s0 = fit, s0
+        self.where = slice(s0, min(s0 + LANES, fit.problem.intervals))
+        self.count = self.where.stop - s0
+        self.data = np.zeros((int(fit.tables.first[-1, 6]), LANES))
+        for eq, first in zip(fit.problem.equations, fit.tables.first[:, 6], strict=False):
+            pack(*eq.R, *eq.y, s0, self.data, first)
+        n = fit.problem.count
+        theta = self._padded(fit.theta[fit.problem.unknowns])
+        status = np.full(LANES, Status.NO_DATA, np.uint8)
+        status[: self.count] = fit.status[self.where]
+        self.course = Course(
+            theta,
+            theta.copy(),
+            np.zeros((n, LANES)),
+            np.zeros((n * (n + 1) // 2, LANES)),
+            np.zeros((n, LANES)),
+            np.full((1, LANES), np.nan),
+            np.full((1, LANES), np.nan),
+            self._padded(fit.constant[None]),
+            self._padded(fit.floor[None])[0],
+            self._padded(fit.dof[None])[0],
+            np.full((1, LANES), float(fit.settings.damping)),
+            np.zeros((1, LANES)),
+            (status == Status.ITERATION_LIMIT)[None].astype(float),
+            status,
+            np.zeros(LANES, np.int32),
+            np.zeros(LANES, np.bool_),
+            Prior(*(self._padded(a) for a in fit.prior)),
+        )
+
+    def _padded(self, array: np.ndarray) -> np.ndarray:
+        """(..., LANES) from (..., S)."""
+        result = np.zeros((*array.shape[:-1], LANES))
+        result[..., : self.count] = array[..., self.where]
+        return result
+
+    def lanes(self, atoms: AtomValues) -> tuple[np.ndarray, ...]:
+        """Atoms and derivatives of these intervals."""
+        return tuple(self._padded(a) for a in atoms)
+
+    def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """H, g and chi2 of every `chunks`-th member."""
+        H, g, chi2 = np.empty_like(self.course.H), np.empty_like(self.course.g), np.empty((1, LANES))
+        blocks_only = k < self.fit.rules.alternations
+        normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
+        return H, g, chi2
+
+    def advance(self, k: int, parts: Sequence[tuple[np.ndarray, ...]]) -> bool:
+        """Take the evaluation that is the sum of `parts`; whether another is needed."""
+        for part in parts[1:]:
+            for total, own in zip(parts[0], part, strict=True):
+                total += own
+        return bool(advance(self.course, self.fit.rules, k, *parts[0]))
+
+    def errors_without(self, atoms: AtomValues, pinned: np.ndarray) -> None:
+        """Errors at the present parameters, those of unknowns that are `pinned` (n, S) being zero."""
+        fit, course, n = self.fit, self.course, self.fit.problem.count
+        pins = self._padded(pinned) > 0
+        worked = np.flatnonzero(pins.any(0))
+        if not worked.size:
+            return
+        course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.rules.alternations, 0, 1)
+        add_prior(course.prior, course.theta, course.H, course.g, chi2)
+        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
+        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES), null)
+        variance[pins] = 0.0
+        fit.variance[:, self.s0 + worked] = variance[:, worked]
+
+    def _errors(
+        self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, null: np.ndarray
+    ) -> None:
+        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held."""
+        fit, course = self.fit, self.course
+        bounds = fit.rules.bounds
+        held = np.zeros((len(bounds.unknown), LANES), np.bool_)
+        turned = np.union1d(fit.rules.gains, bounds.unknown[bounds.modulus])
+        turn(course.H, course.theta, turned)
+        hold(bounds, course.theta, course.H, course.g, held)
+        pin(course.H, pins)
+        finish(course.H, fit.directions, variance, rank, condition, null)
+        release(bounds, held, variance)
+        turn_back(null, course.theta, turned)
+
+    def part(self, made: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """These intervals' share of the normal equations of all."""
+        H, g, chi2 = made
+        return self._padded(H), self._padded(g), self._padded(chi2[None])
+
+    def arrive(self, start: Normal, found: Normal) -> None:
+        """Be where another package has gone: its normal equations there, chi2 at the start."""
+        fit, course = self.fit, self.course
+        course.theta[:, : self.count] = fit.theta[fit.problem.unknowns, self.where]
+        course.status[: self.count], course.iterations[: self.count] = (
+            fit.status[self.where],
+            fit.iterations[self.where],
+        )
+        for (H, g, chi2), theta, into in (
+            (self.part(start), course.trial, course.start),
+            (self.part(found), course.theta, course.chi2),
+        ):
+            chi2 += course.constant
+            add_prior(course.prior, theta, H, g, chi2)
+            into[:] = np.where(course.active > 0, chi2, np.nan)
+            course.H[:], course.g[:] = H, g
+
+    def end(self) -> None:
+        """Rank and errors; everything goes where the fit keeps it."""
+        fit, course, n = self.fit, self.course, self.fit.problem.count
+        fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
+        fit.status[self.where] = course.status[: self.count]
+        fit.iterations[self.where] = course.iterations[: self.count]
+        fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
+        worked = np.isfinite(course.chi2[0, : self.count])
+        if not worked.any():
+            return
+        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
+        rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
+        place = np.arange(n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alone = 1 / course.H[place * (place + 3) // 2]
+        self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, null)
+        into = np.arange(self.s0, self.where.stop)[worked]
+        fit.alone[:, into] = alone[:, : self.count][:, worked]
+        for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
+            whole[..., into] = own[..., : self.count][..., worked]

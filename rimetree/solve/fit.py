@@ -1,0 +1,69 @@
+"""A fit in progress, or done: what it knows of all intervals of a problem."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bounds import Constraints, Prior, clip
+from .forms import Tables
+from .outcome import NULL_DIRECTIONS
+from .problem import Problem
+from .settings import Settings
+from .simd import LANES
+from .status import Status
+from .steps import Rules
+
+ALTERNATIONS = 16
+"""Steps with alternating factors before damped ones."""
+
+
+class Fit:
+    """Starts, data and priors of all intervals, and what was found for them (see `Outcome`)."""
+
+    def __init__(self, problem: Problem, theta: np.ndarray, settings: Settings) -> None:
+        self.problem, self.theta, self.settings = problem, theta, settings
+        n, S = problem.count, problem.intervals
+        self.starts = list(range(0, S, LANES))
+        self.tables: Tables = problem.tables()
+        self.data = problem.data()
+        power = problem.power()
+        self.floor = 1e-15 * power
+        self.constant = problem.constant()
+        self.status = np.full(S, Status.ITERATION_LIMIT, np.uint8)
+        self.seen = problem.seen()
+        self.constraints = problem.constraints or Constraints.none(S)
+        self.prior = self._prior()
+        seen = self.seen.sum(0)
+        self.status[self.data < seen] = Status.TOO_FEW_DATA
+        if problem.multiplicative:
+            self.status[power == 0] = Status.LOW_SNR  # data of exact zeros: gains would go there for ever
+        self.status[self.data == 0] = Status.NO_DATA
+        self.dof = np.maximum(self.data - seen, 1)
+        self.iterations, self.rank = np.zeros(S, np.int32), np.zeros(S, np.int32)
+        self.chi2_start, self.chi2 = np.full(S, np.nan), np.full(S, np.nan)
+        self.condition, self.variance = np.full(S, np.inf), np.full((n, S), np.nan)
+        self.alone = np.full((n, S), np.nan)
+        """Variance of each unknown if all others were known."""
+        self.null = np.zeros((n, min(n, NULL_DIRECTIONS), S))
+        self.directions = np.random.default_rng(0).normal(size=self.null.shape[:2])
+        order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
+        gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
+        alternations = ALTERNATIONS if problem.multiplicative else 0
+        limits = self.constraints.bounds
+        self.rules = Rules(
+            order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol), limits
+        )
+        inside = np.ascontiguousarray(theta[problem.unknowns])
+        clip(limits, inside)
+        theta[problem.unknowns] = inside
+
+    def _prior(self) -> Prior:
+        """The priors of unknowns that data see; each is one more datum."""
+        mean, precision = self.constraints.prior
+        if not len(mean):
+            return self.constraints.prior
+        precision = np.where(self.seen & (self.data > 0), precision, 0.0)
+        self.data = self.data + (precision > 0).sum(0)
+        self.floor = self.floor + 1e-15 * (precision * mean**2).sum(0)
+        return Prior(mean, precision)

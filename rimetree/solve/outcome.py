@@ -1,0 +1,41 @@
+"""What became of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NULL_DIRECTIONS = 8
+"""Null directions looked for: more than a common matrix per component has is rare."""
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What became of one component: all arrays have one entry per interval; `variance` and `null` have the unknowns
+    first.
+
+    `variance` is NaN without data, and infinite for unknowns that change nothing in their interval. Of a complex gain it
+    is that along its value (the amplitude) and that across (amplitude times phase), not of real and imaginary part: the
+    phase is often known much worse, and their mean is the same."""
+
+    status: np.ndarray
+    iterations: np.ndarray
+    chi2_start: np.ndarray
+    chi2: np.ndarray
+    dof: np.ndarray
+    rank: np.ndarray
+    condition: np.ndarray
+    variance: np.ndarray
+    null: np.ndarray
+    unconstrained: np.ndarray
+    """(unknowns, S) True for those that the data leave free (see `scaling`); their intervals are SINGULAR."""
+    lost: np.ndarray
+    """(unknowns, S) True for gains lost in the noise (see `significance`)."""
+    gauge: np.ndarray
+    gauges: list[str]
+    """The null directions of each interval in words: gauges[gauge[s]], "" where there are none (see `gauges`)."""
+    stood_in: dict[str, int]
+    """Parms referred to where the reference has no solution, and in how many intervals."""
+    smoothness: np.ndarray | None = None
+    """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
