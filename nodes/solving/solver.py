@@ -38,7 +38,12 @@ class Solver(NodeClass):
     )
     lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
 
-    backend = option("numba", choices=("numba", "jax"), help='what makes the normal equations; "jax" is the reference')
+    backend = option(
+        "numba",
+        choices=("numba", "jax", "gpu"),
+        help="who makes sums over the data and normal equations; jax: on the device that JAX chooses, the reference of the "
+        "kernels; gpu: the same on a GPU, refused where there is none. These fit Parms of different intervals in turn",
+    )
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
     dof = option(4.0, type=float, help="of Student's t; 4 costs 4 % of precision where there are no outliers")
     clip = option(5.0, type=float, help="standard deviations (of real or imaginary part) beyond which data are clipped")

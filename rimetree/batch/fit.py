@@ -15,6 +15,7 @@ from ..plan.atoms import Atoms, Unknowns
 from ..plan.depends import depends
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
+from ..solve.backends import Backend, backend
 from ..solve.gauges import Meaning
 from ..solve.lm import solve
 from ..solve.outcome import Outcome
@@ -24,7 +25,7 @@ from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
 from ..solve.sources import Sources
 from ..solve.status import Status
-from ..solve.sums import accumulate, direct, empty_gram, factors
+from ..solve.sums import empty_gram
 from .cascade import Cascade, planes_of
 from .known import bounded, constraints
 from .solvable import SolverNode
@@ -208,8 +209,8 @@ class ClassFit:
         offset = int(slots[0])
         collapse_t, collapse_f = self.collapses()
         tgrid, fgrid = AxisGrid.of(slots - offset, collapse_t), AxisGrid.of(chans, collapse_f)
-        sums = _SpanSums(self, span, tgrid, fgrid)
-        with self.clock("sums"):
+        sums = _SpanSums(self, span, tgrid, fgrid, backend(settings.backend))
+        with self.clock("sums"), sums.backend.device():
             boundary = sums.collect()
             found = sums.equations()
         problem = self._problem(found, tgrid, fgrid, boundary, span)
@@ -352,8 +353,8 @@ class ClassFit:
 class _SpanSums:
     """The sums of one span: Gram matrices where cells are joined, single data where every joint cell is one datum."""
 
-    def __init__(self, fit: ClassFit, span: Span, tgrid: AxisGrid, fgrid: AxisGrid) -> None:
-        self.fit, self.span, self.tgrid, self.fgrid = fit, span, tgrid, fgrid
+    def __init__(self, fit: ClassFit, span: Span, tgrid: AxisGrid, fgrid: AxisGrid, backend: Backend) -> None:
+        self.fit, self.span, self.tgrid, self.fgrid, self.backend = fit, span, tgrid, fgrid, backend
         self.dropped = 0
         self.single = (
             tgrid.joint * tgrid.count >= tgrid.interval.size and fgrid.joint * fgrid.count >= fgrid.interval.size
@@ -375,17 +376,18 @@ class _SpanSums:
         fit = self.fit
         tcell = self.tgrid.joint_cell[tile.start - self.span.start : tile.stop - self.span.start]
         for place, table in enumerate(fit.tables):
-            sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors)
+            sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors, self.backend.sources())
             members = fit.families[table.family].size
-            cells = self.tgrid.count * self.tgrid.joint, self.fgrid.count * self.fgrid.joint
+            extent = self.tgrid.count * self.tgrid.joint, self.fgrid.count * self.fgrid.joint
             arguments = (table.planes, sources, tile.rows, table.elements)
             if self.single:
                 self._direct(place, table, arguments, tcell, tile)
                 continue
             if len(self.grams) <= place:
-                self.grams.append(empty_gram(table.elements, members, *cells))
+                self.grams.append(empty_gram(table.elements, members, *extent))
             gram, count = self.grams[place]
-            self.dropped += accumulate(gram, count, *arguments, tcell, self.fgrid.joint_cell, tile.flags, tile.weights)
+            cells = tcell, self.fgrid.joint_cell
+            self.dropped += self.backend.accumulate(gram, count, *arguments, *cells, tile.flags, tile.weights)
 
     def _direct(
         self, place: int, table: EquationTable, arguments: tuple[Any, Any, Any, Any], tcell: np.ndarray, tile: Any
@@ -394,26 +396,25 @@ class _SpanSums:
             self.direct.append([None] * len(table.forms))
         made = self.direct[place]
         for e in range(len(table.forms)):
-            made[e] = direct(
+            made[e], dropped = self.backend.direct(
                 *arguments, e, tcell, self.fgrid.joint_cell, tile.flags, tile.weights,
                 self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint, made[e],
             )  # fmt: skip
+            self.dropped += dropped
 
     def equations(self) -> list[Equations]:
         """Pseudo-visibilities of all equations."""
         shape = self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint
         result = []
         for place, table in enumerate(self.fit.tables):
-            lanes: Sequence[Any] = self.direct[place] if self.single else self._factors(place, shape)
+            lanes: Sequence[Any] = (
+                self.direct[place] if self.single else self.backend.factors(*self.grams[place], *shape)
+            )
             for e, made in enumerate(table.forms):
                 rr, ri, yr, yi, constant, count = lanes[e]
                 whole = Equations(made, (rr, ri), (yr, yi), constant, count * (1 if table.real[e] else 2))
                 result.append(whole.members(self.fit.condeqs[place], self.fit.forms[place][e]))
         return result
-
-    def _factors(self, place: int, shape: tuple[int, int, int, int]) -> Sequence[Any]:
-        gram, count = self.grams[place]
-        return factors(gram, count, *shape)
 
     def _regrid(self, parts: list[list[np.ndarray]]) -> tuple[np.ndarray, ...]:
         """(n, nslot or 1, nchan or 1) planes as (n, St, Jt, Sf, Jf), kept collapsed."""
@@ -432,9 +433,10 @@ def bind(
     visibilities: Visibilities,
     tile: Any,
     tensors: Mapping[int, Any],
+    into: Sources | None = None,
 ) -> Sources:
-    """The memory behind a table's sources, for one tile: columns in place, evaluated planes otherwise."""
-    sources = Sources()
+    """The memory behind a table's sources, for one tile: columns in place, evaluated planes otherwise; in `into`, or new."""
+    sources = Sources() if into is None else into
     planes = planes_of(tensors, (s for s in wanted if s[0] not in visibilities.baseline))
     for family, element in wanted:
         if family in visibilities.baseline:

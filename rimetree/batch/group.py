@@ -158,7 +158,11 @@ class GroupRun:
         Raises SolveError where it was asked for and bounds forbid it.
         """
         fits = self.classes[solver.name]
-        if len(fits) == 1 or solver.options["algorithm"] not in ("auto", "gn-cg"):
+        if (
+            len(fits) == 1
+            or solver.options["algorithm"] not in ("auto", "gn-cg")
+            or solver.options["backend"] != "numba"
+        ):
             return None
         bounds = any(bounded(self.families[n]) for n in solver.parms)
         ties = any(self.state.parms[n].smooth != (None, None) for n in solver.parms)

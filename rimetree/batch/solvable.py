@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import SolveError, nearest
 from ..graph.node import Family
 from ..plan.subset import Subset, marks
+from ..solve.backends import unavailable
 from ..solve.outside import PACKAGES, missing
 from .known import bounded, modulus
 
@@ -64,6 +65,7 @@ def _solver(forest: Forest, sub: Subset, number: int, member: int, fitted: dict[
             f"{name}: its equations depend on no Parm that matches solvable={words!r}; tag one, or name it"
         )
     _check_algorithm(name, family.options["algorithm"], [sub.families[n] for n in parms])
+    _check_backend(name, family.options)
     condeqs = {kid.family: np.unique(np.asarray(kid.index)[member]) for kid in family.kids}
     return SolverNode(name, condeqs, dict(sorted(parms.items())), family.options)
 
@@ -81,6 +83,16 @@ def _check_algorithm(solver: str, algorithm: str, parms: list[Family]) -> None:
         obstacle = "ties no solutions to their neighbours, as smooth= of Parms here asks for; use 'lm'"
     if obstacle:
         raise SolveError(f"{solver}: algorithm={algorithm!r} {obstacle}")
+
+
+def _check_backend(solver: str, options: Mapping[str, Any]) -> None:
+    """Raises SolveError where a backend cannot be used here, or cannot do what an algorithm asks for."""
+    name, algorithm = options["backend"], options["algorithm"]
+    obstacle = unavailable(name)
+    if name != "numba" and algorithm not in ("auto", "lm"):
+        obstacle = f"backend={name!r} has no algorithm={algorithm!r}; use 'lm', or backend='numba'"
+    if obstacle:
+        raise SolveError(f"{solver}: {obstacle}")
 
 
 def _matches(forest: Forest, solver: str, word: str) -> dict[int, np.ndarray]:

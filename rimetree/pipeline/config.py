@@ -166,6 +166,11 @@ class Solve(Block):
         self.joint = [plain(syntax.resolve, name, [s.key for s in self.steps], "joint") for name in self.joint or ()]
         return self
 
+    @property
+    def backend(self) -> str:
+        """Who makes sums and normal equations (see `solve.backends`); ceres and scipy only stand in ALAKAZAM's files."""
+        return "gpu" if self.gpu else "jax" if self.solver_backend == "jax" else "numba"
+
 
 class Fluxscale(Block):
     """Bring gains solved with a model of unknown flux to the scale of those of a reference field."""

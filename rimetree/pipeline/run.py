@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from ..io.atomic import check_writable
 from ..io.caltable import CalFile
+from ..solve.backends import unavailable
 from ..solve.report import Report
 from . import syntax
 from .apply import ApplyRun
@@ -229,12 +230,11 @@ def _mark(block: Solve, work: Pass) -> str:
 
 
 def _check_devices(block: Solve) -> None:
-    """ConfigError where a GPU is asked for and there is none."""
-    if block.gpu:
-        import jax
-
-        if not any(device.platform in ("gpu", "cuda", "rocm") for device in jax.devices()):
-            raise ConfigError("gpu: true, but this machine has no GPU that JAX can use; leave it out to use the CPU")
+    """ConfigError where a GPU, or JAX, is asked for and there is none."""
+    why = unavailable(block.backend)
+    if why:
+        key = "gpu: true" if block.gpu else "solver_backend: jax"
+        raise ConfigError(f"{key}: {why}")
 
 
 def _version() -> str:

@@ -114,7 +114,7 @@ class SolveRun:
         places = self._places(work, left, solved)
         start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
         ns = Scope()
-        options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol}
+        options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol, "backend": block.backend}
         if not all(step.term.diagonal for step in work.steps):
             options["algorithm"] = "lm"  # sweeps: conjugate gradients end in NaN on delays together with leakages
         chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .backends import backend
 from .block import Block
 from .fit import Fit
 from .outcome import Outcome
@@ -35,7 +36,7 @@ def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:
     fit = Fit(problem, theta, settings)
     if settings.algorithm in PACKAGES:
         _outside(fit)
-    elif settings.algorithm == "newton" or settings.backend == "jax":
+    elif settings.algorithm == "newton" or settings.backend != "numba":
         _plain(fit)
     elif problem.linear and len(fit.starts) >= threads():
         _blocks(fit)
@@ -72,10 +73,13 @@ def _steps(fit: Fit, chunks: int) -> None:
 
 def _plain(fit: Fit) -> None:
     """All blocks step by step, from normal equations made without kernels."""
-    plain = jax_normal(fit.problem) if fit.settings.backend == "jax" else numpy_normal(fit.problem)
+    host, device = fit.settings.backend == "numba", backend(fit.settings.backend).device
+    with device():
+        plain = numpy_normal(fit.problem) if host else jax_normal(fit.problem)
 
     def first(atoms: AtomValues, theta: np.ndarray) -> Normal:
-        return plain(atoms)
+        with device():
+            return plain(atoms)
 
     later = _newton(fit) if fit.settings.algorithm == "newton" else first
     blocks = [Block(fit, s0) for s0 in fit.starts]

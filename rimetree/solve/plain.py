@@ -98,16 +98,22 @@ def numpy_normal(problem: Problem, second: bool = False) -> Callable[..., Normal
 
 
 def jax_normal(problem: Problem) -> Callable[[AtomValues], Normal]:
-    """The same by JAX, compiled for the device that it runs on, in float64."""
-    import jax
-    import jax.numpy as jnp
+    """The same by JAX, compiled for the device that it runs on, in float64; the pseudo-visibilities stay there."""
+    from ..plan.xla import jax, jnp
 
-    jax.config.update("jax_enable_x64", True)
-    compiled = jax.jit(lambda u, t: normal(jnp, problem, (u, t, None)))
+    shell, forms = problem.emptied(), [eq.form for eq in problem.equations]
+    none = np.empty(0)
+
+    def made(data: Any, u: Any, t: Any) -> Any:
+        equations = tuple(Equations(form, R, y, none, none) for form, (R, y) in zip(forms, data, strict=True))
+        return normal(jnp, replace(shell, equations=equations), (u, t, None))
+
+    compiled = problem.kept("jax", lambda: jax.jit(made))
+    data = jax.device_put([(eq.R, eq.y) for eq in problem.equations])
     place = np.tril_indices(problem.count)
 
     def evaluate(atoms: AtomValues) -> Normal:
-        H, g, chi2 = compiled(atoms[0] + 1j * atoms[1], atoms[2] + 1j * atoms[3])
+        H, g, chi2 = compiled(data, atoms[0] + 1j * atoms[1], atoms[2] + 1j * atoms[3])
         return np.asarray(H)[place], np.asarray(g), np.asarray(chi2)
 
     return evaluate

@@ -76,7 +76,7 @@ class Problem:
 
     def components(self) -> list[Problem]:
         """The independent parts: unknowns that no equation connects are solved separately."""
-        label = self._kept("labels", self._labels)
+        label = self.kept("labels", self._labels)
         parts = []
         for c in range(label.max(initial=-1) + 1):
             unknowns = np.flatnonzero(label == c)
@@ -100,14 +100,15 @@ class Problem:
         order = {old: new for new, old in enumerate(dict.fromkeys(label[touched].tolist()))}
         return np.array([order.get(v, -1) for v in label.tolist()])
 
-    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was kept in `structure` under `key`, made where nothing was."""
         if key not in self.structure:
             self.structure[key] = make()
         return self.structure[key]
 
     def unknowns_of(self, form: Form) -> np.ndarray:
         """(members, unknowns) that each equation sees, both parts of complex ones."""
-        found: np.ndarray = self._kept(("unknowns", form), lambda: self._unknowns_of(form))
+        found: np.ndarray = self.kept(("unknowns", form), lambda: self._unknowns_of(form))
         return found
 
     def _unknowns_of(self, form: Form) -> np.ndarray:
@@ -120,11 +121,13 @@ class Problem:
             return replace(self, unknowns=unknowns)
         place = np.full(self.count + 1, -1, np.int32)
         place[unknowns] = np.arange(len(unknowns))
+        structure: dict[Any, Any] = self.kept(("component", unknowns.tobytes()), dict)
         equations = []
-        for eq in self.equations:
+        for i, eq in enumerate(self.equations):
             rows = np.flatnonzero(place[self.unknowns_of(eq.form)[:, 0]] >= 0)
             if rows.size:
-                equations.append(eq.members(rows))
+                form = structure.get(("form", i)) or structure.setdefault(("form", i), eq.form.members(rows))
+                equations.append(eq.members(rows, form))
         _, blocks = np.unique(self.blocks[unknowns], return_inverse=True)
         return replace(
             self,
@@ -135,7 +138,7 @@ class Problem:
             constraints=self.constraints and self.constraints.local(unknowns, self.count),
             count=len(unknowns),
             unknowns=unknowns,
-            structure={},
+            structure=structure,
             meaning=self.meaning.of(unknowns) if self.meaning else None,
         )
 
@@ -147,7 +150,7 @@ class Problem:
         """All equations as the kernels take them."""
         extents = np.array([[*eq.R[0].shape[:4]] for eq in self.equations])
         forms = [eq.form for eq in self.equations]
-        made: Tables = self._kept(
+        made: Tables = self.kept(
             ("tables", extents.tobytes()), lambda: tables(forms, extents, self.atom_unknown, self.blocks)
         )
         return made

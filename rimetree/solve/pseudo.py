@@ -58,25 +58,28 @@ def _direct_member(out, p, job, m, njt, nsf, njf):
             cj[c], cs[c] = job.fcell[c] % njf, job.fcell[c] // njf
     room = scratch(job)
     room.member[:] = m
-    lines = 0
+    dropped, lines = 0, 0
     for slot in range(nslot):
         if job.tcell[slot] >= 0:
             room.slot[lines] = slot
             lines += 1
         if lines == room.slot.shape[0] or (lines > 0 and slot == nslot - 1):
-            load(p, job, room, lines)
+            dropped += load(p, job, room, lines)
             _direct_block(out, job, room, lines, njt, cj, cs, njf, nsf)
             lines = 0
+    return dropped
 
 
 @nb.njit(**OPTIONS)
 def fill_direct(out, p, job, njt, nsf, njf, counter):
     """R = sqrt(w) C and y = sqrt(w) c of the only element of `job`. One turn (see `threads`) per member: slots of an interval
-    would race for its count."""
+    would race for its count. Returns the number of data dropped."""
+    dropped = 0
     m = take(counter)
     while m < out[5].shape[0]:
-        _direct_member(out, p, job, m, njt, nsf, njf)
+        dropped += _direct_member(out, p, job, m, njt, nsf, njf)
         m = take(counter)
+    return dropped
 
 
 @nb.njit(**OPTIONS)

@@ -22,4 +22,4 @@ class Settings:
     algorithm: str = "lm"
     """"lm", "newton" (the same with second derivatives), or that of a package: see `outside.PACKAGES`."""
     backend: str = "numba"
-    """What makes the normal equations: "numba" or "jax"."""
+    """Who makes the normal equations: see `backends.BACKENDS`."""

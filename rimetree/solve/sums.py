@@ -65,18 +65,17 @@ def accumulate(
     fcell: np.ndarray,
     flags: np.ndarray | None,
     weights: np.ndarray | None,
-    weighted: bool = True,
 ) -> int:
     """Add a tile to `gram` and `count` (made by `empty_gram`); returns how many data were dropped because a plane is
     not finite.
 
     `rows` (nbaseline, nslot): row of the columns, flags (nrow, nchan, ncorr; 0 is good) and weights (nrow, nchan or 1,
     ncorr), -1 where missing. `tcell` (nslot,), `fcell` (nchan,): cells, never decreasing, -1 where unused. A datum that
-    is flagged, missing, or whose weight is not positive and finite counts nowhere. `weighted=False` ignores flags and
-    weights: w = 1. Weights may be None where all are 1, flags too where no element has data.
+    is flagged, missing, or whose weight is not positive and finite counts nowhere. Weights may be None where all
+    are 1, flags too where no element has data.
     """
-    planes, job = _prepare(table, sources, rows, elements, tcell, fcell, flags, weights, weighted)
-    _cells(tcell, fcell, count.shape[2], count.shape[3])
+    planes, job = prepare(table, sources, rows, elements, tcell, fcell, flags, weights)
+    check_cells(tcell, fcell, count.shape[2], count.shape[3])
     used, first, last = _slots(tcell)
     address = np.array([g.ctypes.data for g in gram], np.int64)
     for g, n in zip(gram, elements.ntheta, strict=True):
@@ -106,20 +105,17 @@ def direct(
     nsf: int,
     njf: int,
     out: Lanes | None = None,
-    weighted: bool = True,
-) -> Lanes:
+) -> tuple[Lanes, int]:
     """Pseudo-visibilities of one element where every cell holds one datum: one row, R = sqrt(w) C, y = sqrt(w) c, no
-    constant.
+    constant. Returns also how many data were dropped because a plane is not finite.
 
-    Arguments as for `accumulate`; `out`: the result for earlier tiles, which is completed in place. Data that are not
-    finite are dropped.
+    Arguments as for `accumulate`; `out`: the result for earlier tiles, which is completed in place.
     """
     if out is None:
-        out = _empty(table.fac_index.shape[1], 1, int(elements.ntheta[element]), (nst * nsf, njt * njf))
-    planes, job = _prepare(table, sources, rows, _one(elements, element), tcell, fcell, flags, weights, weighted)
-    _cells(tcell, fcell, nst * njt, nsf * njf)
-    in_turns(fill_direct, out, planes, job, njt, nsf, njf)
-    return out
+        out = empty_lanes(table.fac_index.shape[1], 1, int(elements.ntheta[element]), (nst * nsf, njt * njf))
+    planes, job = prepare(table, sources, rows, one_element(elements, element), tcell, fcell, flags, weights)
+    check_cells(tcell, fcell, nst * njt, nsf * njf)
+    return out, sum(in_turns(fill_direct, out, planes, job, njt, nsf, njf))
 
 
 def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: int) -> list[Lanes]:
@@ -138,7 +134,7 @@ def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: in
     used = count.reshape(-1, members, nst, njt, nsf, njf).sum((3, 5)).reshape(-1, members, nst * nsf)
     for size in {g.shape[2] for g in gram}:  # elements of one size together: a call costs more than a few members
         same = [e for e, g in enumerate(gram) if g.shape[2] == size]
-        out = _empty(len(same) * members, size - 1, size - 1, (nst * nsf, njt * njf))
+        out = empty_lanes(len(same) * members, size - 1, size - 1, (nst * nsf, njt * njf))
         in_turns(fill_factor, np.concatenate([gram[e] for e in same]), out, njt, nsf, njf)
         for i, e in enumerate(same):
             rr, ri, yr, yi, constant, _ = (a[i * members : (i + 1) * members] for a in out)
@@ -146,13 +142,14 @@ def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: in
     return result
 
 
-def _empty(members: int, rows: int, ntheta: int, lanes: tuple[int, int]) -> Lanes:
+def empty_lanes(members: int, rows: int, ntheta: int, lanes: tuple[int, int]) -> Lanes:
+    """Zeros, for `lanes` intervals and joint cells."""
     S, J = lanes
     R, y = (members, rows, ntheta, J, S), (members, rows, J, S)
     return np.zeros(R), np.zeros(R), np.zeros(y), np.zeros(y), np.zeros((members, S)), np.zeros((members, S), np.int64)
 
 
-def _one(elements: ElementTable, e: int) -> ElementTable:
+def one_element(elements: ElementTable, e: int) -> ElementTable:
     """The table of one element."""
     data = slice(int(elements.data_start[e]), int(elements.data_start[e + 1]))
     own = slice(e, e + 1)
@@ -162,7 +159,7 @@ def _one(elements: ElementTable, e: int) -> ElementTable:
     )  # fmt: skip
 
 
-def _prepare(
+def prepare(
     table: PlaneTable,
     sources: Sources,
     rows: np.ndarray,
@@ -171,7 +168,6 @@ def _prepare(
     fcell: np.ndarray,
     flags: np.ndarray | None,
     weights: np.ndarray | None,
-    weighted: bool,
 ) -> tuple[Planes, Job]:
     """Bind the planes and number the distinct ones."""
     ne, nchan, members = len(elements.ntheta), len(fcell), table.fac_index.shape[1]
@@ -182,7 +178,7 @@ def _prepare(
         local[e, : len(planes)] = [used.index(p) if p >= 0 else -1 for p in planes]
     leader = [next(k for k in range(ne) if lists[k][:-1] == planes[:-1]) for planes in lists]
     entries = elements.data_corr >= 0
-    data = bool(entries.any()) and weighted
+    data = bool(entries.any())
     if not data or flags is None:
         flags = weights = np.zeros((0, 0, 0))
     elif weights is None:
@@ -190,7 +186,7 @@ def _prepare(
     _check(rows, tcell, nchan, elements, flags, weights, data)
     job = Job(
         np.array(used, np.int32), local, np.asarray(elements.ntheta, np.int32), np.array(leader, np.int32),
-        np.cumsum([0, *(entries & data)], dtype=np.int32)[elements.data_start],
+        np.cumsum([0, *entries], dtype=np.int32)[elements.data_start],
         np.asarray(elements.data_corr[entries], np.int32),
         np.ascontiguousarray(elements.data_index[entries], np.int32).reshape(-1, members),
         np.ascontiguousarray(tcell, np.int32), np.ascontiguousarray(fcell, np.int32), _runs(fcell),
@@ -222,7 +218,8 @@ def _check(
         raise ValueError(f"expected data below {ncorr} correlations and {len(rows)} baselines")
 
 
-def _cells(tcell: np.ndarray, fcell: np.ndarray, times: int, freqs: int) -> None:
+def check_cells(tcell: np.ndarray, fcell: np.ndarray, times: int, freqs: int) -> None:
+    """Raises ValueError where cells are beyond those that there are."""
     if np.max(tcell, initial=-1) >= times or np.max(fcell, initial=-1) >= freqs:
         raise ValueError(f"expected cells below {times} in time and {freqs} in frequency")
 

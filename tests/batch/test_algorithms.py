@@ -54,6 +54,80 @@ def test_others_agree_with_the_default(kit, model, options):
     np.testing.assert_allclose(pairs[1], pairs[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("solint", [(2, None), (1, 1), (4, 3)], ids=["time", "single data", "uneven"])
+def test_jax_gives_the_same_report(kit, solint):
+    """Flags, NaN and several tiles: statuses, iterations, chi2 and errors are those of the kernels, and so are the gains."""
+    o = kit.observe(times=(5e9, 7, 10.0), spread=0.2)
+    data, flag = kit.getcol(o.path, "DATA"), np.random.default_rng(1).random(o.model.shape) < 0.1
+    data[5, 1], flag[5, 1] = np.nan, False
+    flag[(o.slot == 2) & (o.q == 3)] = True
+    kit.putcol(o.path, DATA=data, FLAG=flag)
+    ms = rt.MeasurementSet(o.path)
+    made = []
+    for backend in ("numba", "jax"):
+        ns = kit.diagonal(ms, solint, sink=False)
+        ns.solve2 << Meq.Solver(*ns.eq, solvable="gain", backend=backend)
+        made.append(ns.forest(ns.solve2).run(ms, progress=False, memory=3e5))
+    ours, theirs = made
+    assert ours.dropped == theirs.dropped == 4
+    for a, b in zip(ours.solvers, theirs.solvers, strict=True):
+        for name in ("status", "iterations", "rank", "dof"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+        np.testing.assert_allclose(b.chi2, a.chi2, rtol=1e-9)
+        np.testing.assert_allclose(b.chi2_start, a.chi2_start, rtol=1e-9)
+    for a, b in zip(ours.tables.groups[0].parms, theirs.tables.groups[0].parms, strict=True):
+        np.testing.assert_allclose(b.values, a.values, atol=1e-6)
+        np.testing.assert_allclose(b.errors, a.errors, rtol=1e-5)
+
+
+def test_jax_fits_several_intervals_in_turn(kit):
+    o = kit.observe(spread=0.2)
+    ms = rt.MeasurementSet(o.path)
+    chi2 = []
+    for options in ({"algorithm": "lm"}, {"backend": "jax"}):
+        ns = rt.Scope()
+        for p in ms.antennas:
+            g = (ns.g(p) << Meq.Parm(1 + 0j, tags="gain", solint=2)) * (
+                ns.b(p) << Meq.Parm(1 + 0j, tags="gain", solint=(None, 1))
+            )
+            ns.G(p) << Meq.Matrix22(g, 0, 0, g)
+        for p, q in ms.baselines:
+            there = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
+            ns.eq(p, q) << Meq.Condeq(there, Meq.Spigot(p, q))
+        ns.solve << Meq.Solver(*ns.eq, solvable="gain", **options)
+        report = ns.forest().run(ms, progress=False)
+        chi2.append([s.chi2.sum() for s in report.solvers])
+    np.testing.assert_allclose(*chi2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"backend": "gpu"},
+            "^solve: backend='gpu' finds no GPU .*; use 'jax' or 'numba', or install JAX for your GPU$",
+        ),
+        (
+            {"backend": "jax", "algorithm": "gn-cg"},
+            "^solve: backend='jax' has no algorithm='gn-cg'; use 'lm', or backend='numba'$",
+        ),
+        ({"backend": "jax", "algorithm": "newton"}, "backend='jax' has no algorithm='newton'"),
+    ],
+    ids=["gpu", "gn-cg", "newton"],
+)
+def test_what_a_backend_cannot_do_is_refused(kit, monkeypatch, options, words):
+    import jax
+
+    def devices(kind=None):
+        raise RuntimeError(f"Unknown backend {kind}")
+
+    o = kit.observe()
+    if options["backend"] == "gpu":
+        monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(SolveError, match=words):
+        solve(rt.MeasurementSet(o.path), MODELS["complex"], **options)
+
+
 def test_a_package_that_is_missing_is_named(kit, monkeypatch):
     o = kit.observe()
     monkeypatch.setattr(outside, "find_spec", lambda name: None)

@@ -314,8 +314,7 @@ def test_numbers_that_are_none(kit, solint):
     ]
     np.testing.assert_allclose(*map(kit.solved, reports), rtol=1e-6, atol=1e-9)
     assert [r.solvers[0].dof.sum() for r in reports] == [reports[0].solvers[0].dof.sum()] * 2
-    if solint is None:
-        assert reports[0].dropped == 4 and "4 unflagged samples are NaN or Inf and were not used" in str(reports[0])
+    assert reports[0].dropped == 4 and "4 unflagged samples are NaN or Inf and were not used" in str(reports[0])
     result = kit.getcol(o.path, "CORRECTED_DATA")
     lost = ~np.isfinite(data)
     assert np.isfinite(result).all() and not result[lost].any() and reports[0].unfit == 2

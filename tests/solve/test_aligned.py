@@ -7,7 +7,7 @@ import pytest
 
 from rimetree.solve.aligned import rows_of
 from rimetree.solve.sources import PlaneTable, Sources
-from rimetree.solve.sums import ElementTable, _prepare, accumulate, empty_gram
+from rimetree.solve.sums import ElementTable, accumulate, empty_gram, prepare
 
 BASELINES, SLOTS, CHANNELS = 5, 3, 8
 MEMBERS = np.array([3, 0, 4], np.int32)
@@ -86,7 +86,7 @@ def taken(columns: Columns) -> bool:
     """Whether the columns are read as they lie."""
     planes, sources, rows, elements = columns.tables()
     data = columns.tcell, columns.fcell, columns.flags, columns.weights
-    return rows_of(*_prepare(planes, sources, rows, elements, *data, True)) is not None
+    return rows_of(*prepare(planes, sources, rows, elements, *data)) is not None
 
 
 @pytest.mark.parametrize("ncorr", [1, 2, 4])

@@ -83,7 +83,7 @@ def test_direct_is_factor_where_cells_hold_one_datum(make_case: Any, seed: int, 
     # one interval of all slots by intervals of one channel, hence every slot a joint cell
     shape = 1, case.nslot, case.nchan, 1
     for e, planes in enumerate(case.planes):
-        result = direct(*tile(case), e, case.tcell, case.fcell, case.flags, case.weights, *shape)
+        result, lost = direct(*tile(case), e, case.tcell, case.fcell, case.flags, case.weights, *shape)
         assert all(np.isfinite(a).all() for a in result)
         assert result[0].shape == (case.members, 1, len(planes), case.nslot, case.nchan)
         assert not result[4].any()
@@ -92,6 +92,7 @@ def test_direct_is_factor_where_cells_hold_one_datum(make_case: Any, seed: int, 
             value, power, _ = expected(case, samples, e, m, t, c, phi)
             assert abs(chi2(result, m, t, c, phi) - value) <= 1e-12 * power
         assert (result[5] == (samples[1][e] > 0).sum(1)).all()
+        assert lost == samples[2][e]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -117,11 +118,11 @@ def test_direct_fills_a_span_from_tiles(make_case: Any) -> None:
     nt, nf = case.nslot, case.nchan
     fcell, every = np.arange(nf, dtype=np.int32), np.arange(nt, dtype=np.int32)
     arguments = *tile(case), 0
-    whole = direct(*arguments, every, fcell, case.flags, case.weights, nt, 1, 1, nf)
+    whole, _ = direct(*arguments, every, fcell, case.flags, case.weights, nt, 1, 1, nf)
     out = None
     for first in range(nt):
         tcell = np.where(every == first, every, -1).astype(np.int32)
-        out = direct(*arguments, tcell, fcell, case.flags, case.weights, nt, 1, 1, nf, out=out)
+        out, _ = direct(*arguments, tcell, fcell, case.flags, case.weights, nt, 1, 1, nf, out=out)
     for a, b in zip(whole, out, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -160,7 +161,7 @@ def test_joint_cells_lie_before_intervals(tables: Any) -> None:
     St, Jt, Sf, Jf = 2, 2, 3, 2
     gram, count = empty_gram(elements, 1, 4, 6)
     accumulate(gram, count, table, memory.sources, rows, elements, tcell, fcell, None, None)
-    single = direct(table, memory.sources, rows, elements, 0, tcell, fcell, None, None, St, Jt, Sf, Jf)
+    single, _ = direct(table, memory.sources, rows, elements, 0, tcell, fcell, None, None, St, Jt, Sf, Jf)
     for result in (factors([gram[0]], count[[0]], St, Jt, Sf, Jf)[0], single):
         for t, f in np.ndindex(4, 6):
             j, s = (t % Jt) * Jf + f % Jf, (t // Jt) * Sf + f // Jf
