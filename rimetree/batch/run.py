@@ -24,7 +24,6 @@ from .layout import Layout, layout
 from .memory import check_spans, slot_bytes
 from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
-from .skies import Skies
 from .starting import Starting
 from .tiling import TilePlan, memory_limit, tile_plan
 
@@ -142,6 +141,8 @@ class _Run:
             if obstacles:
                 raise DataError("\n".join(obstacles))
             if self.found.skies:
+                from .skies import Skies  # needs scipy.fft
+
                 self.skies = Skies(self.found.skies, self.data)
         if self.path is not None:
             from ..io.solutions import check_writable
