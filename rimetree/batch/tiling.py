@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError
 
-COMFORT = 64e6
+COMFORT = 128e6
 """Bytes of data per tile beyond which a longer tile gains nothing: reading ahead and SIMD lanes are saturated."""
 
 WORKING = 3.0
