@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 Number = int | float | complex
 NUMBERS = (int, float, complex)
 
@@ -54,7 +56,43 @@ class Plane:
         return Plane(self.array.conj())
 
 
-Element = Any  # Number | Plane | plan.lower.Poly
+class Bits:
+    """The flags of one element: an int32 array as a Plane's (bit by bit, 0 is good), or None where it has none.
+
+    Supports the ring operations, so that a Ring class passes on flags by its own function: a sum or a product has the flags
+    of both, and the number 0 hides those of what it multiplies. No number is ever computed from flags, and
+    2 - 2 is no such 0: whether a flag passes depends on the tree, not on what happens to be known when compiling.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any = None) -> None:
+        self.array = array
+
+    def __or__(self, other: Any) -> Bits:
+        if not isinstance(other, Bits) or other.array is None:
+            return self
+        return other if self.array is None else Bits(self.array | other.array)
+
+    def __mul__(self, other: Any) -> Any:
+        return self | other if isinstance(other, Bits) else 0 if other == 0 else self
+
+    __ror__ = __add__ = __radd__ = __sub__ = __rsub__ = __or__
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Bits:
+        return self
+
+    def conjugate(self) -> Bits:
+        """The same flags."""
+        return self
+
+    def masked(self, mask: int) -> Bits:
+        """Only the bits of `mask`; -1 is all."""
+        return self if mask == -1 or self.array is None else Bits(self.array & np.int32(mask))
+
+
+Element = Any  # Number | Plane | Bits | plan.lower.Poly
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ A class is a few lines. It is never instantiated; the engine reads its declarati
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -99,6 +99,16 @@ class NodeClass:
     defaults: ClassVar[Mapping[str, float | str]] = {}
     """What stands for the children that may be left out."""
 
+    flag_rule: ClassVar[Callable[..., Tensor] | None] = None
+    """`flag_rule(flags, **options)`: the flags of the value, elements `ring.Bits` or 0, from the Tensors of the children's.
+    None: all of them together, as its kind of class combines elements (`plan.flags`)."""
+
+    flags_values: ClassVar[bool] = False
+    """Whether flags depend on values: `flag_rule` then gets the Tensors of the children's values as keyword `values`."""
+
+    sees_flags: ClassVar[bool] = False
+    """Whether the value depends on flags: `compute` of a Function then gets the children's as keyword `flags`."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         declared = {k: v for base in reversed(cls.__mro__) for k, v in vars(base).items()}
@@ -164,6 +174,14 @@ class Function(NodeClass):
         raise NotImplementedError
 
 
+def check_bits(name: str, value: int) -> None:
+    """Raise ValueError where `value` is no mask of 32 bits."""
+    if isinstance(value, bool) or not -(2**31) <= value < 2**31:
+        raise ValueError(
+            f"{name} must be a whole number of 32 bits, such as 1, 2 or 4 (or -1: all bits), not {value!r}"
+        )
+
+
 class Over(NamedTuple):
     """The values that a `Reducing` class takes together."""
 
@@ -182,15 +200,19 @@ class Reducing(NodeClass):
 
     `reduce(x, over)` gets one array and what to take together, and returns the array with those axes at extent 1, or a
     tuple of such arrays, which become one more tensor axis. Of several children, corresponding elements are taken
-    together instead, cell by cell. A run holds axes that are taken together as a whole: tiles never change a value.
+    together instead, cell by cell. Values that are flagged do not count; where none counts, the result is 0 and has the
+    flags of them all. A run holds axes that are taken together as a whole: tiles never change a value.
     """
 
+    sees_flags = True
     axes = option(None, type=(str, tuple), help='axes of the grid: "freq" or ("time", "freq"); None: all')
+    flag_mask = option(-1, type=int, help="bits of flags that leave a value out; -1: all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Axes as a tuple of names, or None."""
         axes = options["axes"]
+        check_bits("flag_mask", options["flag_mask"])
         if axes is None:
             return options
         names = (axes,) if isinstance(axes, str) else tuple(axes)

@@ -41,10 +41,17 @@ def _place(cls: type[NodeClass], error: Exception) -> str:
     return f" ({lines[-1].filename}:{lines[-1].lineno})" if lines else ""
 
 
-def apply(family: Family, kids: Sequence[Tensor], members: Mapping[str, Any], coordinates: Mapping[str, Any]) -> Tensor:
+def apply(
+    family: Family,
+    kids: Sequence[Tensor],
+    members: Mapping[str, Any],
+    coordinates: Mapping[str, Any],
+    flags: Sequence[Tensor] = (),
+) -> Tensor:
     """One node class applied to the Tensors of its children. Raises ValueError where they do not fit.
 
-    `coordinates`: centres by axis, in the order of the axes of the grid.
+    `coordinates`: centres by axis, in the order of the axes of the grid. `flags`: those of the children (elements `Bits` or
+    0), for a class that sees them; none: nothing is flagged.
     """
     cls = family.cls
     options = {k: v for k, v in family.options.items() if k in cls.options} | dict(members)
@@ -53,11 +60,13 @@ def apply(family: Family, kids: Sequence[Tensor], members: Mapping[str, Any], co
     if issubclass(cls, Ring):
         return _checked(cls.ring(*kids, **options))
     if issubclass(cls, Function):
+        if cls.sees_flags:
+            options["flags"] = flags
         return _checked(
             cls.compute(*(centres(name, coordinates)[None] for name in cls.axes_of(options)), *kids, **options)
         )
     if issubclass(cls, Reducing):
-        return _reducing(cls, kids, options, coordinates)
+        return _reducing(cls, kids, options, coordinates, flags)
     if cls.role in ("sink", "sequence"):
         place = options.get("result", 0) if cls.role == "sequence" else 0
         if not 0 <= place < len(kids):
@@ -81,7 +90,7 @@ def _checked(value: Any) -> Tensor:
     return value
 
 
-def _elements(kids: Sequence[Tensor]) -> tuple[tuple[int, ...], list[list[Any]]]:
+def aligned(kids: Sequence[Tensor]) -> tuple[tuple[int, ...], list[list[Any]]]:
     """Common dims, and per element those of all children; scalars go with every element."""
     shapes = {kid.dims for kid in kids if kid.dims}
     if len(shapes) > 1:
@@ -93,7 +102,7 @@ def _elements(kids: Sequence[Tensor]) -> tuple[tuple[int, ...], list[list[Any]]]
 
 
 def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
-    dims, columns = _elements(kids)
+    dims, columns = aligned(kids)
     elements: list[Any] = []
     for args in columns:
         if all(isinstance(a, NUMBERS) for a in args):
@@ -107,35 +116,76 @@ def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mappin
 
 
 def _reducing(
-    cls: type[Reducing], kids: Sequence[Tensor], options: Mapping[str, Any], coordinates: Mapping[str, Any]
+    cls: type[Reducing],
+    kids: Sequence[Tensor],
+    options: Mapping[str, Any],
+    coordinates: Mapping[str, Any],
+    flags: Sequence[Tensor],
 ) -> Tensor:
     """Over cells for one child; over corresponding elements for several."""
-    from .xla import jnp
-
-    dims, columns = _elements(kids)
-    names = options["axes"] or tuple(coordinates)
-    if len(kids) == 1:
-        results = [_over_cells(cls, _array(e, len(coordinates)), names, coordinates) for (e,) in columns]
-    elif options["axes"] is not None:
+    if len(kids) > 1 and options["axes"] is not None:
         raise ValueError("axes are for one child; of several children the corresponding elements are taken together")
-    else:
-        stacks = [jnp.stack(jnp.broadcast_arrays(*(_array(e, len(coordinates)) for e in args))) for args in columns]
-        results = [cls.reduce(x, Over((-x.ndim,)))[0] for x in stacks]
-    if results and isinstance(results[0], tuple):
-        return Tensor((*dims, len(results[0])), tuple(Plane(a) for result in results for a in result))
+    dims, columns = aligned(kids)
+    words = aligned(flags)[1] if flags else [[]] * len(columns)
+    results = [_reduced(cls, x, bits, options, coordinates) for x, bits in zip(columns, words, strict=True)]
+    if isinstance(results[0], tuple):
+        return Tensor((*dims, len(results[0])), tuple(Plane(array) for result in results for array in result))
     return Tensor(dims, tuple(map(Plane, results)))
 
 
-def _over_cells(cls: type[Reducing], x: Any, names: Sequence[str], coordinates: Mapping[str, Any]) -> Any:
+def _reduced(
+    cls: type[Reducing], args: Sequence[Any], bits: Sequence[Any], options: Mapping[str, Any], coordinates: Any
+) -> Any:
+    """What a class makes of one element of its child, or of that element of all its children."""
+    from .xla import jnp
+
+    rank = len(coordinates)
+    arrays = [_array(e, rank) for e in args]
+    x = jnp.stack(jnp.broadcast_arrays(*arrays)) if len(arrays) > 1 else arrays[0]
+    flags = stacked(bits, rank)
+    good = None if flags is None else (flags & np.int32(options["flag_mask"])) == 0
+    if good is not None:  # a value that does not vary may be flagged in some cells only
+        x = jnp.broadcast_to(x, np.broadcast_shapes(x.shape, good.shape))
+    if len(arrays) > 1:
+        over = Over((-x.ndim,), good=good)
+    else:
+        places = cell_axes(options["axes"], coordinates)
+        extents = {place: list(coordinates.values())[place].shape[place] for place in places}
+        if any(c.size != c.shape[i] for i, c in enumerate(coordinates.values())):
+            order = list(coordinates)
+            raise AssertionError(f"coordinates in the order {order} do not have the shapes of these axes")
+        varying = tuple(place for place in places if x.shape[place] > 1)
+        repeats = math.prod(n for place, n in extents.items() if place not in varying)
+        over = Over(varying, repeats, good, tuple(list(coordinates.values())[place][None] for place in places))
+    found = cls.reduce(x, over)
+    results = found if isinstance(found, tuple) else (found,)
+    if good is not None:
+        some = jnp.any(good, over.axes, keepdims=True)
+        results = tuple(jnp.where(some, array, 0) for array in results)
+    if len(arrays) > 1:
+        results = tuple(array[0] for array in results)
+    return results if isinstance(found, tuple) else results[0]
+
+
+def cell_axes(names: Sequence[str] | None, coordinates: Mapping[str, Any]) -> tuple[int, ...]:
+    """Where these axes are in arrays over the grid, counted from the end; None: all. Raises ValueError for an unknown one."""
     order = list(coordinates)
-    grid = [centres(name, coordinates) for name in names]
-    places = [order.index(name) - len(order) for name in names]
-    varying = tuple(place for place in places if x.shape[place] > 1)
-    extents = [axis.shape[place] for axis, place in zip(grid, places, strict=True)]
-    if any(axis.size != extent for axis, extent in zip(grid, extents, strict=True)):
-        raise AssertionError(f"coordinates in the order {order} do not have the shapes of these axes: JAX sorts a dict")
-    repeats = math.prod(n for n, place in zip(extents, places, strict=True) if place not in varying)
-    return cls.reduce(x, Over(varying, repeats, None, tuple(axis[None] for axis in grid)))
+    for name in names or ():
+        centres(name, coordinates)
+    return tuple(order.index(name) - len(order) for name in names or order)
+
+
+def stacked(column: Sequence[Any], rank: int) -> Any:
+    """Words of flags of one element, or of several elements stacked along a new first axis; None where there are none."""
+    arrays = [getattr(bits, "array", None) for bits in column]
+    if all(array is None for array in arrays):
+        return None
+    if len(arrays) == 1:
+        return arrays[0]
+    from .xla import jnp
+
+    none = np.zeros((1,) * (rank + 1), np.int32)
+    return jnp.stack(jnp.broadcast_arrays(*(none if array is None else array for array in arrays)))
 
 
 def _array(element: Any, rank: int) -> Any:

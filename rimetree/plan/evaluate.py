@@ -13,8 +13,9 @@ from ..graph.node import Family
 from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
+from .flags import as_tensor
 from .oracle import interpret
-from .program import Program
+from .program import FlagProgram, Program
 from .subset import Subset, subset
 from .template import NodeFailure, Template, open_template
 
@@ -31,7 +32,8 @@ class Result:
     """The value of a node on a grid.
 
     `values`: read-only array of shape dims + (ntime or 1, nfreq or 1, ...): axes along which nothing varies are collapsed.
-    `flags`: int32, broadcastable to `values`: 0 is good. `dims`: tensor shape. `cells`: the grid. `planes`: the elements in
+    `flags`: int32 words, 0 is good, of a shape that broadcasts to that of `values` along the grid: dims + (ntime or 1, ...), or the
+    grid's axes alone where nothing is flagged. `dims`: tensor shape. `cells`: the grid. `planes`: the elements in
     row-major order, each with its own collapsed axes.
     """
 
@@ -53,9 +55,11 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
     family, member = forest.find(str(root))
     try:
         if oracle:
-            tensor = interpret(forest.families, family, member, cells)
+            tensor, bits = interpret(forest.families, family, member, cells)
+            flags = as_tensor(bits)
         else:
             tensor = _compiled(forest, family, member, cells)
+            flags = _flags(forest, family, member, cells)
     except NodeFailure as failure:
         raise explained(forest, failure) from failure
     rank = len(cells.axes)
@@ -69,7 +73,8 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
         for i, plane in enumerate(planes):
             values[i] = plane
         values.flags.writeable = False
-    return Result(values.reshape(tensor.dims + shape), np.zeros((1,) * rank, np.int32), tensor.dims, cells, planes)
+    words = _words(flags, rank)
+    return Result(values.reshape(tensor.dims + shape), words, tensor.dims, cells, planes)
 
 
 def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -> ForestError:
@@ -79,14 +84,30 @@ def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -
     return ForestError([Issue(node, forest.where(failure.family, member), str(failure))])
 
 
-def _compiled(forest: Forest, family: int, member: int, cells: Cells) -> Tensor:
+def _words(flags: Tensor, rank: int) -> np.ndarray:
+    """Flags as one array, dims + grid; without dims where nothing is flagged."""
+    planes = [_plane(e, rank) for e in flags.elements]
+    shape = np.broadcast_shapes((1,) * rank, *(p.shape for p in planes))
+    if not any(p.any() for p in planes):
+        return np.zeros((1,) * rank, np.int32)
+    return np.stack([np.broadcast_to(p, shape) for p in planes]).astype(np.int32).reshape(flags.dims + shape)
+
+
+def _flags(forest: Forest, family: int, member: int, cells: Cells) -> Tensor:
+    """The flags of a node; worked out only where some class of the forest makes any."""
+    if not any(f.cls.flag_rule for f in forest.families):
+        return Tensor.scalar(0)
+    return _compiled(forest, family, member, cells, FlagProgram)
+
+
+def _compiled(forest: Forest, family: int, member: int, cells: Cells, make: type[Program] = Program) -> Tensor:
     sizes = {name: axis.centres.size for name, axis in cells.axes.items()}
-    key = (family, member, *sizes.items())
+    key = (make, family, member, *sizes.items())
     program = forest.programs.pop(key, None)
     if program is None:
         sub = subset(forest.families, {family: np.array([member])})
         templates: dict[int, Template] = {n: open_template(()) for n, f in sub.families.items() if f.cls.role == "parm"}
-        program = Program(sub.families, [family], templates, sizes)
+        program = make(sub.families, [family], templates, sizes)
     coordinates = cells.coordinates()
     given = {n: parm_planes(f, coordinates) for n, f in program.families.items() if f.cls.role == "parm"}
     value: Tensor = program(coordinates, given)[family]

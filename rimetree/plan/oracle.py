@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +13,22 @@ from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
 from .apply import apply, blaming, centres
+from .flags import flags_of, leaf_flags
 from .lookup import looked_up
 from .program import spread
 from .template import NodeFailure
 
 
-def interpret(families: Sequence[Family], family: int, member: int, cells: Cells) -> Tensor:
-    """The value of one node, from the values of its children, each node by itself on the whole grid."""
-    known: dict[tuple[int, int], Tensor] = {}
+Node = tuple[int, int]
+"""Family and member."""
+
+
+LEAVES = ("constant", "coordinate", "lookup", "parm", "data")
+
+
+def interpret(families: Sequence[Family], family: int, member: int, cells: Cells) -> tuple[Tensor, Tensor]:
+    """The value and the flags of one node, from those of its children, each node by itself on the whole grid."""
+    known: dict[Node, tuple[Tensor, Tensor]] = {}
     stack = [(family, member)]
     while stack:
         node = stack[-1]
@@ -29,7 +38,8 @@ def interpret(families: Sequence[Family], family: int, member: int, cells: Cells
             stack.extend(waiting)
         else:
             stack.pop()
-            known[node] = _value(families[node[0]], node, [[known[c] for c in group] for group in children], cells)
+            kids = [known[child] for group in children for child in group]
+            known[node] = _result(families[node[0]], node, kids, cells)
     return known[family, member]
 
 
@@ -38,14 +48,40 @@ def _children(family: Family, member: int) -> list[list[tuple[int, int]]]:
     return [[(kid.family, int(i)) for i in np.atleast_1d(kid.index[member])] for kid in family.kids]
 
 
-def _value(family: Family, node: tuple[int, int], children: list[list[Tensor]], cells: Cells) -> Tensor:
+def _result(family: Family, node: Node, kids: list[tuple[Tensor, Tensor]], cells: Cells) -> tuple[Tensor, Tensor]:
+    """Value and flags of a node from those of its children."""
+    number, member = node
+    values, flags = [value for value, _ in kids], [bits for _, bits in kids]
+    members = {
+        key: np.reshape(value[member], (1,) * (1 + len(cells.shape)))
+        for key, value in family.members.items()
+        if key in family.cls.options and family.cls.role not in LEAVES
+    }
+    single = replace(family, kids=())
+    value = _value(single, node, values, flags, members, cells)
+    if kids:
+        own = flags_of(single, lambda: value.dims, flags, lambda: values, members, cells.coordinates())
+    else:
+        numbers = [0 if family.cls.role == "constant" and not np.any(e.array) else None for e in value.elements]
+        own = leaf_flags(family, (value.dims, tuple(numbers)), ())
+    return value, own
+
+
+def _value(
+    family: Family,
+    node: Node,
+    values: list[Tensor],
+    flags: list[Tensor],
+    options: Mapping[str, Any],
+    cells: Cells,
+) -> Tensor:
     number, member = node
     role = family.cls.role
     shape = cells.shape
     if role == "constant":
-        values = np.asarray(family.members["value"][member])
-        dims = values.shape[: values.ndim - len(family.own_axes)]
-        elements = values.reshape(-1, *values.shape[len(dims) :])
+        given = np.asarray(family.members["value"][member])
+        dims = given.shape[: given.ndim - len(family.own_axes)]
+        elements = given.reshape(-1, *given.shape[len(dims) :])
         planes = (spread(number, e[None], family.own_axes, cells.coordinates()) for e in elements)
         return Tensor(dims, tuple(Plane(np.broadcast_to(p, (1, *shape))) for p in planes))
     if role == "coordinate":
@@ -61,10 +97,5 @@ def _value(family: Family, node: tuple[int, int], children: list[list[Tensor]], 
         return Tensor.scalar(Plane(np.broadcast_to(value, (1, *shape))))
     if role == "data":
         raise NodeFailure(number, "has no value here: data are read in a run on a Measurement Set")
-    members = {
-        key: np.reshape(value[member], (1,) * (1 + len(shape)))
-        for key, value in family.members.items()
-        if key in family.cls.options
-    }
     with blaming(number, family.cls):
-        return apply(replace(family, kids=()), [t for group in children for t in group], members, cells.coordinates())
+        return apply(family, values, options, cells.coordinates(), flags)

@@ -13,8 +13,9 @@ from ..graph.node import Family, Kid, Lookup, Ring
 from ..ring import Plane, Tensor
 from .apply import apply, blaming, centres
 from .depends import Depends, depends
+from .flags import as_tensor, flags_of, gathered, leaf_flags
 from .lookup import looked_up, lookup_template
-from .template import NodeFailure, Template
+from .template import NodeFailure, Template, open_template
 
 WIDE = 1 << 22
 """Numbers in one element beyond which a summed family is evaluated term by term instead of all at once."""
@@ -36,15 +37,21 @@ class Program:
     wide to hold all their terms at once. One Program serves all tiles of one shape: index arrays and constants are arguments.
     """
 
+    wants_flags = False
+    """Whether it computes the flags of its targets, not their values (see `FlagProgram`)."""
+
     def __init__(
         self,
         families: Mapping[int, Family],
         targets: Sequence[int],
         given: Mapping[int, Template] | None = None,
         cells: Mapping[str, int] | None = None,
+        dims: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         self.families = families
         self.targets = tuple(targets)
+        self.dims = dims or {}
+        """Shapes of families of which only the flags are wanted, where known."""
         self.templates: dict[int, Template] = dict(given or {})
         self.outputs: dict[int, Template] = {}
         self._constants: dict[int, tuple[np.ndarray, ...]] = {}
@@ -53,6 +60,7 @@ class Program:
                 self.templates[number], self._constants[number] = constant(family)
         self._lookups = [n for n, f in families.items() if issubclass(f.cls, Lookup) and n not in self.templates]
         self.templates.update({n: lookup_template(families[n]) for n in self._lookups})
+        self.valued, self.flagged = self._needs()
         self._identity = {
             (number, place): _is_identity(kid.index, families[kid.family].size)
             for number, family in families.items()
@@ -63,17 +71,26 @@ class Program:
         self._run: Callable[[Inputs], Any] | None = self._trace if self._is_plain(known, cells or {}) else None
 
     def __call__(
-        self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None
+        self,
+        coordinates: Mapping[str, Any],
+        given: Mapping[int, Sequence[Any]] | None = None,
+        flags: Mapping[int, Sequence[Any]] | None = None,
     ) -> dict[int, Tensor]:
-        """Values of the targets. `given`: per family the arrays of the elements that its template leaves open."""
+        """Values of the targets. `given`: per family the arrays of the elements that its template leaves open; `flags`: int32
+        arrays of these for data, of the families in `flagged` (left out: nothing is flagged)."""
         if self._run is None:
             from .xla import jax
 
             self._run = jax.jit(self._trace)
-        arrays = self._run(self.inputs(coordinates, given))
+        arrays = self._run(self.inputs(coordinates, given, flags))
         return {number: fill(self.outputs[number], map(Plane, arrays[number])) for number in self.targets}
 
-    def inputs(self, coordinates: Mapping[str, Any], given: Mapping[int, Sequence[Any]] | None = None) -> Inputs:
+    def inputs(
+        self,
+        coordinates: Mapping[str, Any],
+        given: Mapping[int, Sequence[Any]] | None = None,
+        flags: Mapping[int, Sequence[Any]] | None = None,
+    ) -> Inputs:
         """Everything that the traced function takes, as one pytree."""
         rank = len(coordinates)
         values = {
@@ -94,8 +111,30 @@ class Program:
             for number, family in self.families.items()
             if family.cls.role == "compute" and family.members
         }
+        bits = {number: tuple(arrays) for number, arrays in (flags or {}).items()}
         # JAX sorts the keys of a dict; the order here is that of the axes.
-        return {"coordinates": OrderedDict(coordinates), "values": values, "index": index, "members": members}
+        coordinates = OrderedDict(coordinates)
+        return {"coordinates": coordinates, "values": values, "index": index, "members": members, "flags": bits}
+
+    def _needs(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Families whose values, and those whose flags must be known for the targets."""
+        valued, flagged = set(self.targets), set[int]()
+        if self.wants_flags:
+            valued, flagged = flagged, valued
+        for number in sorted(self.families, reverse=True):
+            family = self.families[number]
+            if number in self.templates:
+                continue
+            kids = {kid.family for kid in family.kids}
+            if number in flagged:
+                flagged |= kids
+                valued |= kids if family.cls.flags_values else set()
+                if family.cls.flag_rule is None and number not in self.dims and not issubclass(family.cls, Ring):
+                    valued.add(number)  # for its shape
+            if number in valued:
+                valued |= kids
+                flagged |= kids if family.cls.sees_flags else set()
+        return frozenset(valued), frozenset(flagged)
 
     def _is_plain(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> bool:
         """Whether numpy is done before XLA has compiled: little work, and nothing but + - *."""
@@ -119,6 +158,8 @@ class Program:
             size = family.size * int(np.prod([cells.get(axis, 1) for axis in known[number].axes], initial=1))
             if size <= WIDE or number in self.targets or number in self.templates or not family.kids:
                 continue
+            if number in self.flagged or family.cls.sees_flags:
+                continue
             if all(user in lazy or _terms(self.families[user], kid) > 1 for user, kid in users[number]):
                 lazy.add(number)
         return frozenset(lazy)
@@ -127,9 +168,10 @@ class Program:
 
     def _trace(self, inputs: Inputs) -> dict[int, tuple[Any, ...]]:
         trace = _Trace(self, inputs)
+        trace.run()
         result = {}
         for number in self.targets:
-            tensor = trace.value(number)
+            tensor = as_tensor(trace.flags[number]) if self.wants_flags else trace.values[number]
             open_ = tuple(e.array for e in tensor.elements if isinstance(e, Plane))
             self.outputs[number] = (
                 tensor.dims,
@@ -139,44 +181,29 @@ class Program:
         return result
 
 
+class FlagProgram(Program):
+    """Computes the flags of its targets instead of their values: int32 Planes, or the number 0 where nothing is flagged."""
+
+    wants_flags = True
+
+
 class _Trace:
-    """One pass over the families while JAX traces: values by family, each computed once."""
+    """One pass over the families while JAX traces: values, and flags where wanted, by family, each computed once."""
 
     def __init__(self, program: Program, inputs: Inputs) -> None:
         self.program = program
         self.inputs = inputs
         self.values: dict[int, Tensor] = {}
+        self.flags: dict[int, Tensor] = {}
 
-    def value(self, number: int) -> Tensor:
-        """All members of a family."""
-        if number not in self.values:
-            for below in self._pending(number):
-                self.values[below] = self._apply(below, None)
-        return self.values[number]
-
-    def _pending(self, number: int) -> list[int]:
-        """Families still to be computed for this one, children first, without recursion (forests can be deep)."""
-        seen: set[int] = set()
-        stack = [number]
-        while stack:
-            top = stack.pop()
-            if top in seen or top in self.values:
-                continue
-            seen.add(top)
-            if top not in self.program.templates:
-                stack.extend(
-                    kid.family for kid in self.program.families[top].kids if kid.family not in self.program._lazy
-                )
-                stack.extend(k for kid in self.program.families[top].kids for k in self._below_lazy(kid.family))
-        return sorted(seen)
-
-    def _below_lazy(self, number: int) -> Iterable[int]:
-        if number in self.program._lazy:
-            for kid in self.program.families[number].kids:
-                if kid.family in self.program._lazy:
-                    yield from self._below_lazy(kid.family)
-                else:
-                    yield kid.family
+    def run(self) -> None:
+        """All members of all families that are needed and held whole; children have lower numbers."""
+        program = self.program
+        for number in sorted((program.valued | program.flagged) - program._lazy):
+            if number in program.valued:
+                self.values[number] = self._apply(number, None)
+            if number in program.flagged:
+                self.flags[number] = self._flags(number)
 
     def at(self, number: int, rows: Any) -> Tensor:
         """The members `rows` (a traced index array) of a family; lazy families are computed for these members only."""
@@ -196,8 +223,34 @@ class _Trace:
         members = self.inputs["members"].get(number, {})
         if rows is not None:
             members = {key: value[rows] for key, value in members.items()}
+        flags = self._kid_flags(number) if family.cls.sees_flags else ()
         with blaming(number, family.cls):
-            return apply(family, kids, members, self.inputs["coordinates"])
+            return apply(family, kids, members, self.inputs["coordinates"], flags)
+
+    def _flags(self, number: int) -> Tensor:
+        program, family = self.program, self.program.families[number]
+
+        def dims() -> tuple[int, ...]:
+            return self.values[number].dims if number in self.values else program.dims[number]
+
+        def values() -> list[Tensor]:
+            return [self._kid(number, place, kid, None) for place, kid in enumerate(family.kids)]
+
+        if not family.kids:
+            template = program.templates.get(number) or open_template(dims())
+            return leaf_flags(family, template, self.inputs["flags"].get(number, ()))
+        members = self.inputs["members"].get(number, {})
+        with blaming(number, family.cls):
+            return flags_of(family, dims, self._kid_flags(number), values, members, self.inputs["coordinates"])
+
+    def _kid_flags(self, number: int) -> list[Tensor]:
+        """Flags of all children, one Tensor each."""
+        family, found = self.program.families[number], []
+        for place, kid in enumerate(family.kids):
+            index, below = self.inputs["index"][number][place], self.flags[kid.family]
+            several = _terms(family, kid) > 1
+            found.append(below.map(lambda e, i=index, s=several: gathered(e, i, s)))
+        return found
 
     def _kid(self, number: int, place: int, kid: Kid, rows: Any) -> Tensor:
         program = self.program

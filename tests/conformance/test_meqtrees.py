@@ -69,6 +69,16 @@ def test_collapsed_axes_survive_products() -> None:
     assert [plane.shape for plane in value(product).planes] == [(4, 4), (4, 1), (1, 4), (1, 1)]
 
 
+def test_flagged_values_do_not_count() -> None:
+    """Case 7: bit 2 where 10 t + f - 12 > 0, which is everywhere but in the first row. (The original's sums over time are
+    28 22.5 16 8.5, sums along the first row from each of its cells on.)"""
+    ramp = Meq.Time() * 10 + Meq.Freq()
+    flagged = Meq.MergeFlags(ramp, Meq.ZeroFlagger(ramp - 12, oper="GT", flag_bit=2))
+    np.testing.assert_array_equal(value(flagged).flags, [[0] * 4, [2] * 4, [2] * 4, [2] * 4])
+    assert value(Meq.Mean(flagged)).values.item() == 7
+    np.testing.assert_allclose(value(Meq.Sum(flagged, axes="time")).values, [[5.5, 6.5, 7.5, 8.5]])
+
+
 def test_condeq_is_right_minus_left() -> None:
     assert value(Meq.Condeq(5, 3)).values.item() == -2
 

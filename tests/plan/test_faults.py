@@ -73,7 +73,7 @@ def test_functions_that_fail(base, function, message):
         (lambda: Meq.Max(Meq.Time() * 1j), "must be real, not complex"),
         (lambda: Meq.Bessel(Meq.Time(), 21), "order must be a whole number from -20 to 20"),
         (lambda: Meq.Sum(Meq.Time(), axis="time"), "did you mean 'axes'"),
-        (lambda: Meq.Sum(Meq.Time(), Meq.Freq(), Meq.Freq()), "Sum takes 1 child (x)"),
+        (lambda: Meq.Sum(Meq.Time(), Meq.Freq(), Meq.Freq(), Meq.Freq()), "Sum takes 1 child (x)"),
         (lambda: Meq.Grid(""), "axis must be the name of an axis"),
         (lambda: Meq.Constant([1.0], axes=("time", "freq")), "fewer than axes"),
     ],
