@@ -50,7 +50,7 @@ def _children(family: Family, member: int) -> list[list[tuple[int, int]]]:
 
 def _result(family: Family, node: Node, kids: list[tuple[Tensor, Tensor]], cells: Cells) -> tuple[Tensor, Tensor]:
     """Value and flags of a node from those of its children."""
-    number, member = node
+    member = node[1]
     values, flags = [value for value, _ in kids], [bits for _, bits in kids]
     members = {
         key: np.reshape(value[member], (1,) * (1 + len(cells.shape)))
