@@ -10,7 +10,19 @@ SOURCES = sorted(f for top in ("rimetree", "nodes", "trees") for f in (ROOT / to
 FILE_LINES, FUNCTION_LINES = 500, 60
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
-CONTRACT = {"compute", "ring", "reduce", "axes_of", "normalise", "family_key", "example", "flag_rule", "dims", "observe", "look_up"}
+CONTRACT = {
+    "compute",
+    "ring",
+    "reduce",
+    "axes_of",
+    "normalise",
+    "family_key",
+    "example",
+    "flag_rule",
+    "dims",
+    "observe",
+    "look_up",
+}
 CONTRACT |= {"matrix", "guess", "settle", "read", "errors"}
 """Methods of node classes and terms that are documented once, on NodeClass and Term or in the docstring of the class."""
 
