@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import Options, options, table, verdict
+from common import Options, options, process, table, verdict
 from peers.codes import CODES, Code
 from peers.environments import NotInstalledError
 from peers.tasks import Task, error
@@ -36,17 +35,6 @@ TARGETS = (
 )
 LONGEST = 600
 """Seconds after which a process counts as failed."""
-
-MEASURE = """
-import resource, subprocess, sys, time
-began = time.perf_counter()
-status = subprocess.run(sys.argv[1:], stdout=2).returncode
-wall = time.perf_counter() - began
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-sys.exit(status)
-"""
-"""A process of its own for each: the peak memory of children is the largest of all that a process ever had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +67,8 @@ def measure(code: Code, task: Task, given: Options) -> Measured | str:
 
 def run(code: Code, task: Task, ms: Path, out: Path) -> Measured:
     """One run in a new process. Raises SubprocessError."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *code.command(task, ms, out)],
-        capture_output=True, text=True, check=True, timeout=LONGEST, cwd=out, env=dict(code.variables()),
-    )  # fmt: skip
-    wall, processor, memory = map(float, done.stdout.split())
-    return Measured(wall, processor, memory, error(code.solutions(task, out), task.truth(), task.full))
+    spent = process(code.command(task, ms, out), code.variables(), out, LONGEST)
+    return Measured(*spent, error(code.solutions(task, out), task.truth(), task.full))
 
 
 def _last(failure: Exception) -> str:

@@ -6,12 +6,10 @@ Wall time, processor time and peak memory on g28 and on ten times as many slots,
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from common import Options, gains_set, options, table
+from common import Options, gains_set, options, process, table
 
 SCRIPT = """
 from rimetree import Meq
@@ -30,15 +28,6 @@ def define_forest(ns, ms, options):
     ns.solve << Meq.Solver(*ns.eq, solvable="gain")
 """
 
-MEASURE = """
-import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:], stdout=2).returncode
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(status)
-"""
-"""A process of its own for each: the peak memory of children is the largest of all that a process ever had."""
-
 
 def measured(given: Options, path: Path) -> tuple[float, float, float]:
     """(wall s, processor s, peak MB) of one run in a new process."""
@@ -56,13 +45,7 @@ def measured(given: Options, path: Path) -> tuple[float, float, float]:
         str(output),
         "--overwrite",
     ]
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    processor, peak = map(float, done.stdout.split())
-    return wall, processor, peak / 1024
+    return process(command)
 
 
 def main() -> None:

@@ -4,6 +4,9 @@ print."""
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +57,32 @@ def options(description: str, **switches: str) -> Iterator[Options]:
         return
     with tempfile.TemporaryDirectory(prefix="rimetree-bench-") as folder:
         yield Options(given.smoke, Path(folder), on)
+
+
+MEASURE = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stdout=2).returncode
+wall = time.perf_counter() - began
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+sys.exit(status)
+"""
+"""A process of its own for each: the peak memory of children is the largest of all that a process ever had."""
+
+
+def process(
+    command: Sequence[str], variables: Mapping[str, str] = os.environ, folder: Path | None = None, longest: float = 600
+) -> tuple[float, float, float]:
+    """Wall time in s, processor time in s and peak memory in MB of a command. Compiled Python files may be kept, for they
+    are among the caches that are warm. Raises SubprocessError, with what the command said."""
+    kept = {name: value for name, value in variables.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command],
+        capture_output=True, text=True, check=True, timeout=longest, cwd=folder, env=kept,
+    )  # fmt: skip
+    wall, processor, memory = map(float, done.stdout.split())
+    return wall, processor, memory
 
 
 def best(work: Callable[[], Any], times: int) -> float:

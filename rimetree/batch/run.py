@@ -30,6 +30,7 @@ from .tiling import TilePlan, memory_limit, tile_plan
 if TYPE_CHECKING:
     from ..graph.forest import Forest
     from ..io.ms import MeasurementSet
+    from .skies import Skies
 
 
 def run(
