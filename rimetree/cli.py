@@ -258,11 +258,12 @@ def explain(
     channels: Channels = None,
     antennas: Antennas = None,
     taql: Taql = None,
+    memory: Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")] = None,
 ) -> None:
-    """What will be computed, when, and of which size."""
+    """What will be computed, when, and of which size; how every Solver will fit, on which cells, in which tiles."""
     selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
     with _measurement_set(file, ms, selection) as data:
-        print(_forest(file, data, option).explain(node, data=data))
+        print(_forest(file, data, option).explain(node, data=data, memory=_memory(memory)))
 
 
 @app.command()

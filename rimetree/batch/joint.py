@@ -59,8 +59,8 @@ class JointFit:
 
     def run(self, span: Span, settings: Settings) -> list[Fitted] | None:
         """Fit; the state receives coefficients, errors and statuses. None where the sums would not fit in memory."""
-        time, freq = self._axes(span)
-        if 2 * self._bytes(time, freq) > 0.4 * available_memory():
+        time, freq = self.axes(span)
+        if not self.fits(span):
             return None
         fitted = [own.run(span, settings) for own in self.classes]
         problem, dropped = self._problem(span, time, freq, fitted)
@@ -76,7 +76,12 @@ class JointFit:
         self._report(problem, found, variance, fitted, settings)
         return fitted
 
-    def _axes(self, span: Span) -> tuple[Axis, Axis]:
+    def fits(self, span: Span) -> bool:
+        """Whether the sums of a span fit in memory."""
+        return 2 * self._bytes(*self.axes(span)) <= 0.4 * available_memory()
+
+    def axes(self, span: Span) -> tuple[Axis, Axis]:
+        """The cells of all classes."""
         states = [self.whole.state.parms[own.parms[0]] for own in self.classes]
         collapse_t, collapse_f = self.whole.collapses()
         return (

@@ -65,6 +65,11 @@ def run(
         raise explained(forest, failure, getattr(runner.found.forest, "_sub", None)) from failure
 
 
+def compiled(forest: Forest, data: Any, memory: float | None = None) -> tuple[list[GroupRun], list[TilePlan]]:
+    """What `run` would work with, per group of the data, and its tiles. Raises what `run` raises when it compiles."""
+    return _Run(forest, data, None, False, memory, False, Starting.of(None, None)).compiled()
+
+
 def _reference(data: Any, name: str | None) -> str:
     """The reference antenna, "" for none. Raises ConfigError where there is no such antenna."""
     if name is None:
@@ -109,13 +114,9 @@ class _Run:
     def execute(self) -> Report:
         """Check, compile, work, save."""
         began, mark = time.perf_counter(), compiling.mark()
-        groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
         self._check()
         with self._clock("plan"):
-            runs = [
-                GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups
-            ]
-            plans = [self._plan(group_run) for group_run in runs]
+            runs, plans = self.compiled()
         for group_run in runs:
             group_run.reference = self.reference
         self.report.plan = f"{len(runs)} group{'s' if len(runs) > 1 else ''}; {plans[0]}"
@@ -134,6 +135,12 @@ class _Run:
         self.report.seconds["total"] = time.perf_counter() - began
         self.report.compiled = compiling.since(mark)
         return self.report
+
+    def compiled(self) -> tuple[list[GroupRun], list[TilePlan]]:
+        """Per group what works on it, and its tiles."""
+        groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
+        runs = [GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups]
+        return runs, [self._plan(group_run) for group_run in runs]
 
     def _check(self) -> None:
         """Everything that can be known before work starts."""

@@ -194,8 +194,8 @@ class Forest:
         return evaluate(self, root, cells, oracle=oracle, **kw)
 
     def explain(self, root: str | None = None, **kw: Any) -> Any:
-        """What will be computed, when, and of which size; see `rimetree.plan.explain.explain`."""
-        from ..plan.explain import explain
+        """What will be computed, when, and of which size; see `rimetree.batch.explain.explain`."""
+        from ..batch.explain import explain
 
         return explain(self, root, **kw)
 

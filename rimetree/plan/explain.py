@@ -207,14 +207,15 @@ def _bytes(
     unknown = [SYMBOLS.get(axis, axis) for axis in axes if axis not in grid.sizes]
     for axis in axes:
         total *= grid.sizes.get(axis, 1)
-    return " ".join([_amount(total), *unknown]) if total else "0"
+    return " ".join([amount(total), *unknown]) if total else "0"
 
 
-def _amount(count: int) -> str:
+def amount(count: float) -> str:
+    """Bytes in words, `3.2 MB`."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
-    return f"{count} B"
+    return f"{count:.0f} B"
 
 
 def _short(text: str, width: int = 32) -> str:

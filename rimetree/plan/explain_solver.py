@@ -80,8 +80,9 @@ class _Solver:
 
     def _way(self) -> str:
         """How several classes are fitted, and why."""
-        if self.options["algorithm"] not in ("auto", "gn-cg"):
-            return f"fitted in turn (algorithm={self.options['algorithm']!r})"
+        for option, usual in (("algorithm", ("auto", "gn-cg")), ("backend", ("numba",))):
+            if self.options[option] not in usual:
+                return f"fitted in turn ({option}={self.options[option]!r})"
         if any(b is not None for n in self.parms for b in self.families[n].members.get("bounds", ())):
             return "fitted in turn, because some have bounds"
         if any(self.families[n].options.get("smooth", (None, None)) != (None, None) for n in self.parms):
