@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, DataError, ForestError, RimetreeError, SolveError
+from .graph.node import child, option
 from .graph.registry import Meq, node
 from .graph.scope import Scope
 from .grid import Cells
@@ -28,7 +29,9 @@ __all__ = [
     "SkyModel",
     "Solutions",
     "SolveError",
+    "child",
     "node",
+    "option",
     "read_sky",
     "simulate",
 ]

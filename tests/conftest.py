@@ -49,6 +49,15 @@ def edit() -> Callable[[Path], Any]:
 
 
 @pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node classes of a test are forgotten after it."""
+    from rimetree.graph import registry
+
+    registry.load()
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+@pytest.fixture
 def raw_ms(tmp_path: Path) -> Callable[..., Path]:
     """`raw_ms(rows, windows)`: a Measurement Set by casacore alone, with variable-shape columns, rows as given.
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..graph.node import Family
+from ..plan.apply import OWN
 from ..plan.lower import Lowering, Source
 from ..plan.template import NodeFailure, Template
+from ..ring import Plane
 from ..solve.contract import contract
 from ..solve.sources import PlaneTable
 from ..solve.status import Status
@@ -44,7 +46,9 @@ class Sinks:
         state: State,
     ) -> None:
         self.families, self.visibilities, self.state = families, visibilities, state
+        self.templates = templates
         self.compiled = [self._compile(node, templates) for node in nodes]
+        self._unfit: dict[int, NodeFailure] = {}
 
     def _compile(self, node: SinkNode, templates: Mapping[int, Template]) -> _Compiled:
         low = Lowering(self.families, templates, max_fixed_terms=64)
@@ -105,7 +109,8 @@ class Sinks:
         return out, flags, invalid, dropped
 
     def _fill(self, out: np.ndarray, item: _Compiled, tile: Any) -> int:
-        sources = bind(item.sources, self.families, self.visibilities, tile, item.cascade.tensors(tile))
+        tensors = item.cascade.tensors(tile)
+        sources = bind(item.sources, self.families, self.visibilities, tile, tensors)
         plane_of_corr = np.full(out.shape[2], -1, np.int32)
         for element, corr in enumerate(correlations(tile.group.corrs)):
             if corr >= 0:
@@ -113,7 +118,33 @@ class Sinks:
                 if item.plane_of[element] < 0:
                     rows = tile.rows[item.node.baseline]
                     out[rows[rows >= 0], :, corr] = 0
-        return int(contract(out, item.planes, sources, tile.rows, plane_of_corr, item.node.baseline))
+        unfit = int(contract(out, item.planes, sources, tile.rows, plane_of_corr, item.node.baseline))
+        if unfit:
+            self._blame(item, tile)
+        return unfit
+
+    def _blame(self, item: _Compiled, tile: Any) -> None:
+        """Note the classes of users that gave what is not finite, where no data are below them."""
+        users = [
+            n
+            for n in sorted(item.cascade.below - set(self._unfit))
+            if not self.families[n].cls.__module__.startswith(OWN) and not item.cascade.known[n].data
+        ]
+        if not users:
+            return
+        own = Cascade(self.families, users, self.templates, self.state, self.visibilities.data)
+        for n, tensor in own.tensors(tile).items():
+            arrays = [np.asarray(e.array) for e in tensor.elements if isinstance(e, Plane)]
+            wrong = next((w for a in arrays if (w := ~np.isfinite(a)).any()), None)
+            if wrong is not None:
+                whole = len(wrong) == self.families[n].size
+                member = int(np.argmax(wrong.reshape(len(wrong), -1).any(1))) if whole else 0
+                text = "its value was NaN or infinite: such visibilities are written as 0"
+                self._unfit[n] = NodeFailure(n, text, member)
+
+    def failures(self) -> list[NodeFailure]:
+        """What classes of users did wrong, the first node of each family."""
+        return list(self._unfit.values())
 
     def _invalid(self, item: _Compiled, tile: Any) -> np.ndarray | None:
         """(sinks, nslot, nchan or 1) where a parameter below has no usable solution; None where all have."""

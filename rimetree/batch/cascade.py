@@ -36,8 +36,8 @@ class Cascade:
     ) -> None:
         self.families, self.state, self.templates, self.baseline = families, state, templates, baseline
         self.targets = sorted(set(targets))
-        known = depends(families, {n: p.axes for n, p in state.parms.items()})
-        below = _below(families, self.targets)
+        self.known = known = depends(families, {n: p.axes for n, p in state.parms.items()})
+        self.below = below = _below(families, self.targets)
         self.once = _frontier(families, below, self.targets, known)
         self.given = [n for n in sorted(below) if families[n].cls.role in ("parm", "data")]
         self.slots = 0

@@ -31,6 +31,7 @@ from .known import bounded, constraints
 from .solvable import SolverNode
 from .state import State
 from .tables import EquationTable, Visibilities, equations
+from .unfit import Unfit
 from .walk import random_walk, refuse_bounds
 
 Tiles = Callable[[], Iterable[Any]]
@@ -111,6 +112,7 @@ class ClassFit:
         self.clock: Callable[[str], Any] = nullcontext
         """`clock(stage)` is a context that adds the time spent within to a stage of the report."""
         self.structure: dict[Any, Any] = {}
+        self.unfit = Unfit(self.atoms)
         refuse_bounds(families, {n: state.parms[n] for n in parms})
 
     def _fitted(self, solver: SolverNode) -> np.ndarray:
@@ -252,7 +254,7 @@ class ClassFit:
             }  # fmt: skip
             t, f = np.zeros((2, 3, 1, 1)), np.ones((1, 1, 2, 3))
             inputs = {"values": fixed, "coordinates": {"time": t, "freq": f}}
-            traced = jax.eval_shape(self.atoms._values, coefs, inputs, t, f)
+            traced = jax.eval_shape(self.atoms.values, coefs, inputs, t, f)
             flat = [a.shape for arrays in traced.values() for a in arrays]
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]
@@ -265,6 +267,7 @@ class ClassFit:
         self, equations_: list[Equations], tgrid: AxisGrid, fgrid: AxisGrid, boundary: Mapping[int, Any], span: Span
     ) -> Problem:
         group = self.state.group
+        offset = int(self.state.parms[self.parms[0]].slot_interval[span.start])
         x, y = self.state.polynomial_coordinates(self.parms[0])
         x4 = x[span.slots][tgrid.cell_of][:, :, None, None]
         y4 = y[fgrid.cell_of][None, None]
@@ -291,6 +294,7 @@ class ClassFit:
                 values, tangents = self.atoms.polynomials(coefs, x4, y4)
             else:
                 values, tangents = self.atoms.evaluate(coefs, fixed, x4, y4)
+                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, x4, y4))
             v, t = np.asarray(values), np.asarray(tangents)
             if not self.fitted.all():  # what has no derivative does not move
                 t = t * self.fitted[self.atoms.parameters][..., None, None]

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..errors import SolveError
 from ..graph.node import Observation
+from ..plan.host import take
 from ..plan.lookup import observed
+from ..plan.template import NodeFailure
 from ..solve.report import Report, SolverSummary
 from ..solve.settings import Settings
 from ..solve.simd import LANES
@@ -281,9 +283,23 @@ class GroupRun:
                 result.append(_summary(solver, self.name, name, pieces))
         return result
 
+    def failures(self) -> list[str]:
+        """What nodes did wrong that harmed some intervals only, a sentence with node and script line each."""
+        fits = [fit for fits in self.classes.values() for fit in fits]
+        found = {n: NodeFailure(n, text) for n, family in self.families.items() for text in take(family)}
+        for failure in [*(fit.unfit.failure() for fit in fits), *self.sinks.failures()]:
+            if failure:
+                found.setdefault(failure.family, failure)
+        forest = self.found.forest
+        return [
+            f"{forest.name_of(f.family, f.member)} ({self.families[f.family].cls.__name__}) "
+            f"({forest.where(f.family, f.member)}): {f}"
+            for f in found.values()
+        ]
+
     def notes(self) -> list[str]:
         """What the user should know of single Parms where their interval as a whole is good."""
-        found = []
+        found = [f"{self.name} {text}" for text in self.failures()]
         stood_in = Counter[str]()
         for fitted in self.history.values():
             for _, _, outcome in (part for item in fitted for part in item.components):

@@ -23,6 +23,8 @@ import numpy as np
 
 from ..ring import Tensor
 
+Derivative = Literal["differences", "complex-step"] | Callable[..., Any]
+
 Role = Literal["compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence"]
 
 
@@ -84,6 +86,10 @@ def option(
     return Option(default, type, help, choices, unit, per_member, required)
 
 
+class Unusable(TypeError):
+    """What a node's function returned is of no use; the message, which names no node, says why."""
+
+
 class NodeClass:
     """Base of all node classes. Subclass `Elementwise`, `Ring` or `Function`, or declare a role of the engine's."""
 
@@ -108,6 +114,15 @@ class NodeClass:
 
     sees_flags: ClassVar[bool] = False
     """Whether the value depends on flags: `compute` of a Function then gets the children's as keyword `flags`."""
+
+    numpy: ClassVar[bool | None] = None
+    """Whether `compute` needs arrays of numpy's, not JAX's; None: found out by trying. It is then called on the host."""
+
+    derivative: ClassVar[Derivative] = "differences"
+    """Of such a `compute`: how it is differentiated, or a function that returns the derivative for each argument."""
+
+    returns: ClassVar[type | None] = None
+    """Of such a `compute`: float or complex; None: found out by trying."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -288,6 +303,8 @@ class Family:
     size: int
     members: dict[str, Any] = field(default_factory=dict)
     """Per-member options: an array or list of length `size` each."""
+    troubles: list[str] = field(default_factory=list)
+    """What its function raised while a compiled program ran, see `plan.host`."""
 
     @property
     def own_axes(self) -> tuple[str, ...]:

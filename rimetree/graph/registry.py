@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..errors import RimetreeError, nearest
 from .definition import Maker
@@ -18,19 +18,67 @@ Class = TypeVar("Class", bound=type[NodeClass])
 GROUP = "rimetree.nodes"
 """Entry-point group by which other packages add node classes; the same name as the package of our own."""
 
+HOW = ("name", "dims", "numpy", "derivative", "returns")
+"""What `node` may be told of a function."""
+
 _classes: dict[str, type[NodeClass]] = {}
 _loaded = False
 
 
-def node(cls: Class) -> Class:
-    """Register a node class under its name. Raises RimetreeError where another class has that name."""
+@overload
+def node(cls: Class, /) -> Class: ...
+@overload
+def node(function: Callable[..., Any], /, **how: Any) -> Maker: ...
+@overload
+def node(**how: Any) -> Callable[[Callable[..., Any]], Maker]: ...
+def node(given: Any = None, /, **how: Any) -> Any:
+    """Register a node class, or one that a function makes, under its name.
+
+    A class comes back as it is. A function (decorated, or passed) becomes what defines nodes of its class: after `@node def
+    ripple(x, depth=0.1)` both `ripple(child)` and `Meq.Ripple(child, depth=0.2)` do. It gets an array per child, which
+    broadcast and have the cells as their axes, acts cell by cell, and serves every element of a tensor. Written with
+    jax.numpy it is traced and differentiated exactly; written with numpy it is called while the program runs.
+    `how`, all optional:
+
+    - name: the name of the class; the default is that of the function, in CamelCase
+    - dims: the shape of the value if that is a tensor, as (2, 2); the function then gets children that are tensors whole, as
+      arrays of shape dims + cells, and returns such an array or nested lists
+    - numpy: True where the function is one of numpy's, False where it is not; by default that is found out by tracing
+    - derivative: of a numpy function: "differences" (of sixth order; the default), "complex-step" (exact, for functions that
+      are analytic), or a function that returns the derivative for each child; a jax.custom_jvp function needs none
+    - returns: of a numpy function: float or complex; by default found out by trying
+
+    Raises RimetreeError where another class, defined elsewhere, has that name.
+    """
+    if isinstance(given, type) and issubclass(given, NodeClass):
+        if how:
+            raise RimetreeError(f"node class {given.__name__} says {', '.join(how)} in its body, not to the decorator")
+        return _register(given)
+    unknown = [key for key in how if key not in HOW]
+    if unknown:
+        raise RimetreeError(f"rt.node has no option {unknown[0]!r}{nearest(unknown[0], HOW)}; it has {', '.join(HOW)}")
+    if given is None:
+        return lambda function: node(function, **how)
+    if not callable(given) or isinstance(given, type):
+        raise RimetreeError(
+            f"rt.node makes node classes of functions and of subclasses of rt.Elementwise and its like, not of {given!r}"
+        )
+    from .function import class_of
+
+    return Maker(_register(class_of(given, **how)))
+
+
+def _register(cls: Class) -> Class:
+    """Enter a class; one that is defined again in the same place (a notebook's cell, run twice) replaces the first."""
     known = _classes.get(cls.__name__)
-    if known is not None and known is not cls:
+    same = known is not None and (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+    if known is not None and known is not cls and not same:
         raise RimetreeError(
             f"node class {cls.__name__} is defined twice, in {known.__module__} and in {cls.__module__}; rename one "
             "(our own classes must be imported as rimetree.nodes, never as nodes)"
         )
     _classes[cls.__name__] = cls
+    vars(Meq).pop(cls.__name__, None)
     return cls
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import nearest
-from ..graph.node import Elementwise, Family, Function, NodeClass, Over, Reducing, Ring
+from ..graph.node import Elementwise, Family, Function, NodeClass, Over, Reducing, Ring, Unusable
 from ..ring import NUMBERS, Plane, Tensor
+from .calling import checked, elementwise, function
+from .host import raised
 from .template import NodeFailure
 
 OWN = "rimetree.nodes."
@@ -28,17 +28,9 @@ def blaming(family: int, cls: type[NodeClass], *other: type[Exception]) -> Itera
     except Exception as error:  # the function may be a user's own: it may raise anything
         if isinstance(error, (NodeFailure, MemoryError, *other)):
             raise
-        text = next(iter(str(error).splitlines()), "")
-        if cls.__module__.startswith(OWN) and isinstance(error, ValueError):
-            raise NodeFailure(family, text) from error
-        raise NodeFailure(family, f"its function raised {type(error).__name__}: {text}{_place(cls, error)}") from error
-
-
-def _place(cls: type[NodeClass], error: Exception) -> str:
-    """` (file.py:12)`, the last line of the class's own module that was on the way."""
-    module = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == module]
-    return f" ({lines[-1].filename}:{lines[-1].lineno})" if lines else ""
+        if isinstance(error, Unusable) or (cls.__module__.startswith(OWN) and isinstance(error, ValueError)):
+            raise NodeFailure(family, next(iter(str(error).splitlines()), "")) from error
+        raise NodeFailure(family, raised(cls, error)) from error
 
 
 def apply(
@@ -56,15 +48,14 @@ def apply(
     cls = family.cls
     options = {k: v for k, v in family.options.items() if k in cls.options} | dict(members)
     if issubclass(cls, Elementwise):
-        return _elementwise(cls, kids, options)
+        return _elementwise(family, cls, kids, options)
     if issubclass(cls, Ring):
-        return _checked(cls.ring(*kids, **options))
+        return checked(cls.ring(*kids, **options))
     if issubclass(cls, Function):
+        axes = [centres(name, coordinates)[None] for name in cls.axes_of(options)]
         if cls.sees_flags:
             options["flags"] = flags
-        return _checked(
-            cls.compute(*(centres(name, coordinates)[None] for name in cls.axes_of(options)), *kids, **options)
-        )
+        return function(family, cls, axes, kids, options)
     if issubclass(cls, Reducing):
         return _reducing(cls, kids, options, coordinates, flags)
     if cls.role in ("sink", "sequence"):
@@ -82,14 +73,6 @@ def centres(axis: str, coordinates: Mapping[str, Any]) -> Any:
     return coordinates[axis]
 
 
-def _checked(value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"it returned {type(value).__name__}, not a Tensor")
-    if len(value.elements) != math.prod(value.dims):
-        raise TypeError(f"it returned {len(value.elements)} elements for dims {value.dims}")
-    return value
-
-
 def aligned(kids: Sequence[Tensor]) -> tuple[tuple[int, ...], list[list[Any]]]:
     """Common dims, and per element those of all children; scalars go with every element."""
     shapes = {kid.dims for kid in kids if kid.dims}
@@ -101,7 +84,7 @@ def aligned(kids: Sequence[Tensor]) -> tuple[tuple[int, ...], list[list[Any]]]:
     return dims, [[kid.elements[i if kid.dims else 0] for kid in kids] for i in range(math.prod(dims))]
 
 
-def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
+def _elementwise(family: Family, cls: type[Elementwise], kids: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
     dims, columns = aligned(kids)
     elements: list[Any] = []
     for args in columns:
@@ -111,7 +94,8 @@ def _elementwise(cls: type[Elementwise], kids: Sequence[Tensor], options: Mappin
             with jax.ensure_compile_time_eval():
                 elements.append(np.asarray(cls.compute(*map(np.asarray, args), **options)).item())
         else:
-            elements.append(Plane(cls.compute(*(a.array if isinstance(a, Plane) else a for a in args), **options)))
+            arrays = [a.array if isinstance(a, Plane) else a for a in args]
+            elements.append(Plane(elementwise(family, cls, arrays, options)))
     return Tensor(dims, tuple(elements))
 
 

@@ -192,7 +192,8 @@ class Atoms:
             result[number] = sum(moved[:, i, j] * xs[i] * ys[j] for i in range(ct) for j in range(cf))
         return result
 
-    def _values(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> dict[int, tuple[Any, ...]]:
+    def values(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> dict[int, tuple[Any, ...]]:
+        """The elements of each family, (n, grid...) each, with extent 1 where they do not vary; may be traced."""
         parms = self._parm_values(coefs, x, y)
         return {
             family: self._function(family, fixed)(*(parms[s.parm][s.index] for s in self.slots[family]))

@@ -14,6 +14,7 @@ from ..grid import Cells
 from ..parms.funklet import coefficients, polynomial
 from ..ring import Plane, Tensor
 from .flags import as_tensor
+from .host import take
 from .oracle import interpret
 from .program import FlagProgram, Program
 from .subset import Subset, subset
@@ -64,6 +65,9 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
         raise explained(forest, failure) from failure
     rank = len(cells.axes)
     planes = tuple(_plane(e, rank) for e in tensor.elements)
+    for f in forest.families:
+        for trouble in take(f):
+            raise explained(forest, NodeFailure(f.number, trouble))
     shape = np.broadcast_shapes((1,) * rank, *(p.shape for p in planes))
     dtype = np.result_type(*planes) if planes else float
     if len(planes) == 1:

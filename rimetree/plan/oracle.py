@@ -18,7 +18,6 @@ from .lookup import looked_up
 from .program import spread
 from .template import NodeFailure
 
-
 Node = tuple[int, int]
 """Family and member."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.definition import Maker
 from ..graph.node import Elementwise, Function, NodeClass, Reducing, Ring
 from ..graph.registry import get
 from ..plan.xla import jax
@@ -34,8 +35,9 @@ STEP = 1e-5
 """Relative step of the central differences: their error is about STEP^2 and 1e-16 / STEP."""
 
 
-def check_node(cls: type[NodeClass], examples: Iterable[Example] | None = None) -> None:
-    """Run every check that applies to this class; AssertionError says which one fails and how.
+def check_node(cls: type[NodeClass] | Maker, examples: Iterable[Example] | None = None) -> None:
+    """Run every check that applies to this class, or to what `rt.node` made of a function; AssertionError says which
+    one fails and how.
 
     Declarations: registered, documented, every child and option with a help text. For classes that compute, on each
     example, with real and complex children: finite values; jit equals eager; two calls are equal; children that are
@@ -44,6 +46,8 @@ def check_node(cls: type[NodeClass], examples: Iterable[Example] | None = None) 
     compiling equal arrays of them; a Ring class uses ring operations only; the children of a commutative class may
     change places. `examples` replaces the class's own `example()`.
     """
+    if isinstance(cls, Maker):
+        cls = get(cls.cls if isinstance(cls.cls, str) else cls.cls.__name__)
     _check_declarations(cls)
     if not issubclass(cls, (Elementwise, Ring, Function, Reducing)):
         return
@@ -59,7 +63,11 @@ def _check_declarations(cls: type[NodeClass]) -> None:
     _expect(cls, len((vars(cls).get("__doc__") or "").strip()) > 5, "it has no docstring")
     for what, declared in (("child", cls.children), ("option", cls.options)):
         for key, one in declared.items():
-            _expect(cls, bool(one.help or one.unit), f"{what} {key} has no help text")
+            _expect(
+                cls,
+                bool(one.help or one.unit),
+                f"{what} {key} has no help text (help=, or `{key}: ...` in a docstring)",
+            )
     many = [key for key, one in cls.children.items() if one.many]
     _expect(cls, many in ([], list(cls.children)[-1:]), "only the last child can be declared with many")
     for key, option in cls.options.items():

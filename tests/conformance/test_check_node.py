@@ -12,12 +12,7 @@ from rimetree.graph.node import Elementwise, Function, Ring, child, option
 from rimetree.ring import Plane, Tensor
 from rimetree.testing import check_node
 
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
-    """Classes of these tests are forgotten afterwards."""
-    registry.load()
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def make(base, function, **body):

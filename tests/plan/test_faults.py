@@ -13,12 +13,7 @@ from rimetree.graph.definition import Maker
 from rimetree.graph.node import Elementwise, Function, Ring, child
 from rimetree.ring import Tensor
 
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch):
-    """Classes of these tests are forgotten afterwards."""
-    registry.load()
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def raises(error):
