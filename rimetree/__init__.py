@@ -12,6 +12,7 @@ from .grid import Cells
 
 if TYPE_CHECKING:
     from .io.ms import MeasurementSet as MeasurementSet
+    from .io.sets import MeasurementSets as MeasurementSets
     from .io.simulate import simulate as simulate
     from .io.solutions import Solutions as Solutions
     from .sky.model import SkyModel as SkyModel
@@ -23,6 +24,7 @@ __all__ = [
     "DataError",
     "ForestError",
     "MeasurementSet",
+    "MeasurementSets",
     "Meq",
     "RimetreeError",
     "Scope",
@@ -38,6 +40,7 @@ __all__ = [
 
 _LAZY = {
     "MeasurementSet": "io.ms",
+    "MeasurementSets": "io.sets",
     "SkyModel": "sky.model",
     "Solutions": "io.solutions",
     "read_sky": "sky.read",

@@ -3,6 +3,7 @@
 RimetreeError
 ├── ForestError    a tree is wrong: every fault, each with node, class and script line
 ├── DataError      a Measurement Set or solution file is missing, wrong or unwritable
+│   └── NothingSelected  a selection leaves nothing of a Measurement Set
 ├── ConfigError    a configuration file, option or selection is wrong
 └── SolveError     a solve cannot be set up (an unconstrained parameter, an equation without data)
 """
@@ -20,6 +21,10 @@ class RimetreeError(Exception):
 
 class DataError(RimetreeError):
     """A Measurement Set or solution file is missing, wrong, or cannot be written."""
+
+
+class NothingSelected(DataError):
+    """A selection leaves nothing of a Measurement Set."""
 
 
 class ConfigError(RimetreeError):

@@ -30,12 +30,13 @@ from .tiling import TilePlan, memory_limit, tile_plan
 if TYPE_CHECKING:
     from ..graph.forest import Forest
     from ..io.ms import MeasurementSet
+    from ..io.sets import MeasurementSets
     from .skies import Skies
 
 
 def run(
     forest: Forest,
-    data: MeasurementSet | Cells,
+    data: MeasurementSet | MeasurementSets | Cells,
     solutions: str | Path | None = None,
     *,
     overwrite: bool = False,
@@ -47,7 +48,7 @@ def run(
 ) -> Report:
     """Solve every Solver and write every Sink of a forest.
 
-    data       a MeasurementSet, or Cells for equations without data
+    data       a MeasurementSet, several as MeasurementSets, or Cells for equations without data
     solutions  HDF5 file for the solutions, written whole at the end; an existing one needs `overwrite`
     memory     bytes that a tile may take (default: 40 % of what is free)
     start      solutions (a file or Solutions) that solvable Parms of the same name start from
@@ -94,7 +95,9 @@ class _Run:
         starting: Starting,
     ) -> None:
         if not isinstance(data, Cells) and not hasattr(data, "groups"):
-            raise ConfigError(f"run needs an rt.MeasurementSet or rt.Cells, got {type(data).__name__}")
+            raise ConfigError(
+                f"run needs an rt.MeasurementSet, rt.MeasurementSets or rt.Cells, got {type(data).__name__}"
+            )
         self.bare = isinstance(data, Cells)
         self.data, self.overwrite, self.memory, self.progress, self.starting = (
             data,

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, NothingSelected
 from . import columns as column_io
+from .intents import with_intent
 from .metadata import Antenna, Field, Spw, read_metadata
 from .obstacles import find_obstacles
 from .reading import read_ahead, read_tile
@@ -28,7 +29,8 @@ class MeasurementSet:
     field     name, number, glob, or a list of them
     spw       number, name, "0~2", or a list of them (spectral windows)
     scans     "1~3,5", a number, or a list of them
-    channels  "10~20" (both included), (start, stop) or a slice, in every spectral window
+    channels  "10~20" (both included), (start, stop) or a slice, in every spectral window; or a mapping from window to these
+    intent    glob of what scans are for (OBS_MODE in STATE), such as "*CALIBRATE_PHASE*", or a list of them
     antennas  names or numbers; rows are kept whose two antennas are both among them
     taql      a TaQL condition on rows, such as "ARRAY_ID == 0"
     pool      fields are not told apart: one group per data description, its field nameless
@@ -49,9 +51,10 @@ class MeasurementSet:
         antennas: Any = None,
         taql: str | None = None,
         pool: bool = False,
+        intent: Any = None,
     ) -> None:
         self.path = Path(path)
-        self.selection = Selection(field, spw, scans, channels, antennas, taql)
+        self.selection = Selection(field, spw, scans, channels, antennas, taql, intent)
         self._table = open_main(self.path)
         self._meta = read_metadata(self.path)
         self._spare: list[Buffers] = []  # of readers that have ended, for the next ones
@@ -208,10 +211,12 @@ class MeasurementSet:
         if spec.antennas is not None:
             chosen = choose(spec.antennas, meta.antennas, "antennas")
             keep &= np.isin(index.antenna1, chosen) & np.isin(index.antenna2, chosen)
+        if spec.intent is not None:
+            keep &= with_intent(self.path, self._table, spec.intent)
         if spec.taql is not None:
             keep &= np.isin(index.row, self._query(spec.taql))
         if not keep.any():
-            raise DataError(f"{self.path}: no cross-correlations with {spec}. {self._contents()}")
+            raise NothingSelected(f"{self.path}: no cross-correlations with {spec}. {self._contents()}")
         return index.where(keep)
 
     def _query(self, condition: str) -> np.ndarray:

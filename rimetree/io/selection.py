@@ -34,6 +34,7 @@ class Selection:
     channels: Any = None
     antennas: Any = None
     taql: str | None = None
+    intent: Any = None
 
     def __str__(self) -> str:
         given = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) is not None}
@@ -46,7 +47,7 @@ def choose(spec: Any, valid: Sequence[Named], what: str) -> list[int]:
     Raises `ConfigError` listing what exists where anything selects nothing.
     """
     found: list[int] = []
-    for part in _parts(spec, what):
+    for part in parts_of(spec, what):
         ids = _match(part, valid)
         if not ids:
             known = ", ".join(f"{item.name} ({item.id})" if item.name else str(item.id) for item in valid[:50])
@@ -60,7 +61,7 @@ def choose_numbers(spec: Any, valid: Iterable[int], what: str) -> list[int]:
     """Numbers out of `valid` by "1~3,5", an int or a list; `ConfigError` where one does not exist."""
     present = sorted({int(v) for v in valid})
     found: list[int] = []
-    for part in _parts(spec, what):
+    for part in parts_of(spec, what):
         limits = _range(part)
         if limits is None:
             raise ConfigError(f"{what}={spec!r}: expected numbers such as 3, [1, 2] or '1~3,5', not {part!r}")
@@ -106,11 +107,12 @@ def _match(part: Any, valid: Sequence[Named]) -> list[int]:
     return [item.id for item in valid if fnmatch.fnmatchcase(item.name, str(part))]
 
 
-def _parts(spec: Any, what: str) -> list[Any]:
+def parts_of(spec: Any, what: str) -> list[Any]:
+    """The names, numbers and ranges of a selection. ConfigError where it is empty or neither text, number nor list."""
     if isinstance(spec, str):
         parts: list[Any] = [part.strip() for part in spec.split(",")]
     elif isinstance(spec, Iterable):
-        parts = [part for item in spec for part in _parts(item, what)]
+        parts = [part for item in spec for part in parts_of(item, what)]
     elif _is_int(spec):
         parts = [int(spec)]
     else:

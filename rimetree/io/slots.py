@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,11 @@ def make_groups(
     for field, ddid in distinct(np.zeros_like(index.field) if pool else index.field, index.ddid):
         mask = (index.ddid == ddid) & (pool | (index.field == field))
         rows = index.where(mask)
-        slot, first = _slots(rows)
+        slot, first = cluster_slots(rows.time, rows.interval, rows.scan)
         spw, corrs = meta.descriptions[ddid]
         window = meta.spws[spw]
-        chosen = choose_channels(channels, window.freq.size, spw)
+        spec = channels.get(spw) if isinstance(channels, Mapping) else channels
+        chosen = choose_channels(spec, window.freq.size, spw)
         interval = np.zeros(first.size)
         np.maximum.at(interval, slot, rows.interval)
         groups.append(
@@ -132,19 +133,19 @@ def make_groups(
     return groups
 
 
-def _slots(rows: RowIndex) -> tuple[np.ndarray, np.ndarray]:
-    """Slot number of each row, and a row of each slot.
+def cluster_slots(time: np.ndarray, interval: np.ndarray, scan: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slot number of each row (slots ascend in time), and a row of each slot.
 
     Times closer than 1 % of the interval are one slot. Rows of different scans at one time (sub-arrays) are different
     slots.
     """
-    order = np.argsort(rows.time, kind="stable")
-    time, interval = rows.time[order], np.nan_to_num(rows.interval[order])
-    near = (0.01 * np.minimum(interval[1:], interval[:-1])).clip(_TIME_RESOLUTION)
+    order = np.argsort(time, kind="stable")
+    ordered, width = time[order], np.nan_to_num(interval[order])
+    near = (0.01 * np.minimum(width[1:], width[:-1])).clip(_TIME_RESOLUTION)
     cluster = np.empty(time.size, np.int64)
-    cluster[order] = np.concatenate([[0], np.cumsum(np.diff(time) > near)])
-    scans, scan = np.unique(rows.scan, return_inverse=True)
-    _, first, slot = np.unique(cluster * scans.size + scan, return_index=True, return_inverse=True)
+    cluster[order] = np.concatenate([[0], np.cumsum(np.diff(ordered) > near)])
+    scans, which = np.unique(scan, return_inverse=True)
+    _, first, slot = np.unique(cluster * scans.size + which, return_index=True, return_inverse=True)
     return slot, first
 
 

@@ -1,74 +1,110 @@
-"""The data that a step of a block works on: selections of a Measurement Set, opened once each."""
+"""The data that a step of a block works on: selections of Measurement Sets, opened once each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, nearest
+from ..io.joined import JoinedGroup
 from ..io.ms import MeasurementSet
+from ..io.sets import MeasurementSets
 from ..trees.terms.base import Band
 from . import syntax
 from .reference import Survey, survey
 
+Opened = MeasurementSet | MeasurementSets
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A spectral window of a step: its id, the channels chosen (None: all), and what terms need to know of the band."""
+    """A spectral window of a step, or several that are solved as one: their channels chosen (None: all), and their band."""
 
-    id: int
-    chosen: np.ndarray | None
+    chosen: Mapping[int, np.ndarray | None]
     band: Band
+    combined: bool = False
 
     @property
-    def hull(self) -> tuple[int, int] | None:
+    def ids(self) -> tuple[int, ...]:
+        """Numbers of the windows."""
+        return tuple(self.chosen)
+
+    @property
+    def id(self) -> int:
+        """Number of the first."""
+        return self.ids[0]
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"spw {'+'.join(map(str, self.ids))}"
+
+    @property
+    def hulls(self) -> dict[int, tuple[int, int] | None]:
         """From the first to behind the last chosen channel, as MeasurementSet's `channels`."""
-        if self.chosen is None:
-            return None
-        places = np.flatnonzero(self.chosen)
-        return int(places[0]), int(places[-1]) + 1
+        return {number: _hull(chosen) for number, chosen in self.chosen.items()}
 
-    @property
-    def hidden(self) -> np.ndarray | None:
-        """Of the channels in the hull those that are not chosen; None where all are."""
-        if self.chosen is None or self.hull is None:
-            return None
-        inside = self.chosen[slice(*self.hull)]
-        return None if inside.all() else ~inside
+    def hidden(self, group: Any) -> np.ndarray | None:
+        """Of the channels of a group those that are not chosen; None where all are."""
+        places = group.windows if isinstance(group, JoinedGroup) else {group.spw_id: slice(None)}
+        result = np.zeros(group.freq.size, bool)
+        for number, place in places.items():
+            chosen = self.chosen.get(number)
+            if chosen is not None:
+                result[place] = ~chosen[slice(*_hull(chosen))]  # type: ignore[misc]
+        return result if result.any() else None
+
+
+def _hull(chosen: np.ndarray | None) -> tuple[int, int] | None:
+    if chosen is None:
+        return None
+    places = np.flatnonzero(chosen)
+    return int(places[0]), int(places[-1]) + 1
 
 
 class Data:
-    """A Measurement Set and its selections. Opening it checks that it is there and whole (DataError)."""
+    """One or several Measurement Sets and their selections. Opening them checks that they are there and whole (DataError)."""
 
-    def __init__(self, path: str, taql: str | None = None, antennas: Any = None) -> None:
-        self.path, self.taql, self.antennas = path, taql, antennas
-        self.whole = MeasurementSet(path, taql=taql, antennas=antennas)
-        self._opened: dict[Any, MeasurementSet] = {}
+    def __init__(self, path: str | Sequence[str], taql: str | None = None, antennas: Any = None) -> None:
+        self.paths = [path] if isinstance(path, str) else list(path)
+        self.path, self.taql, self.antennas = ", ".join(self.paths), taql, antennas
+        self._opened: dict[Any, Opened] = {}
         self._surveys: dict[Any, Survey] = {}
+        self.whole = self._open(False, taql=taql, antennas=antennas)
 
-    def windows(self, spec: Any) -> Iterator[Window]:
-        """The spectral windows that a step asks for. ConfigError where there is no such window or channel."""
-        for number, chosen in syntax.windows(spec, self.whole.spws):
-            spw = next(s for s in self.whole.spws if s.id == number)
-            corrs = {c for g in self.whole.groups if g.spw_id == number for c in g.corrs}
-            centre = (float(spw.freq.min()) + float(spw.freq.max())) / 2
-            yield Window(number, chosen, Band(centre, any(c[:1] in "RL" for c in corrs)))
+    def _open(self, combined: bool, **selection: Any) -> Opened:
+        if len(self.paths) == 1 and not combined:
+            return MeasurementSet(self.paths[0], **selection)
+        return MeasurementSets(self.paths, combine="spw" if combined else None, **selection)
 
-    def select(self, window: Window, field: Any = None, scans: Any = None, pool: bool = False) -> MeasurementSet:
+    def windows(self, spec: Any, combined: bool = False) -> Iterator[Window]:
+        """The spectral windows that a step asks for, `combined`: all as one. ConfigError where there is no such window or channel."""
+        found = dict(syntax.windows(spec, self.whole.spws))
+        for part in [found] if combined else [{number: chosen} for number, chosen in found.items()]:
+            freq = np.concatenate([s.freq for s in self.whole.spws if s.id in part])
+            corrs = {c for g in self.whole.groups if g.spw_id in part for c in g.corrs}
+            centre = (float(freq.min()) + float(freq.max())) / 2
+            yield Window(part, Band(centre, any(c[:1] in "RL" for c in corrs)), combined)
+
+    def select(
+        self, window: Window, field: Any = None, scans: Any = None, pool: bool = False, intent: Any = None
+    ) -> Opened:
         """A selection; the same one the second time. Raises as MeasurementSet."""
-        scans = _flat(scans)
-        key = (window.id, window.hull, str(field), str(scans), pool)
+        scans, hulls = _flat(scans), window.hulls
+        key = (str(hulls), window.combined, str(field), str(scans), pool, str(intent))
         if key not in self._opened:
-            self._opened[key] = MeasurementSet(
-                self.path, field=field, spw=[window.id], scans=scans, channels=window.hull, antennas=self.antennas,
-                taql=self.taql, pool=pool,
+            several = window.combined or len(self.paths) > 1
+            self._opened[key] = self._open(
+                window.combined, field=field, spw=list(window.ids), scans=scans, antennas=self.antennas, taql=self.taql,
+                channels=hulls if several else hulls[window.id], pool=pool, intent=intent,
             )  # fmt: skip
         return self._opened[key]
 
-    def survey(self, ms: MeasurementSet, group: Any, model: str) -> Survey:
+    def survey(self, ms: Opened, group: Any, model: str) -> Survey:
         """What a look at a group tells, looked up once."""
         key = (group.spw_id, group.field_name, group.time.size, float(group.time[0]), group.freq.size, model)
         if key not in self._surveys:
@@ -97,6 +133,21 @@ class Data:
         self._opened.clear()
 
 
+def path_text(paths: str | Sequence[str]) -> str:
+    """One path as it is, several as JSON: for attributes of files."""
+    return paths if isinstance(paths, str) else paths[0] if len(paths) == 1 else json.dumps(list(paths))
+
+
+def paths_of(text: str) -> str | list[str]:
+    """What `path_text` made."""
+    return list(map(str, json.loads(text))) if text.startswith("[") else text
+
+
+def shown(paths: str | Sequence[str]) -> str:
+    """For messages."""
+    return paths if isinstance(paths, str) else ", ".join(paths)
+
+
 def _flat(scans: Any) -> Any:
     """A nested list of scans (per field, as ALAKAZAM has it) as one list."""
     if isinstance(scans, list):
@@ -104,7 +155,7 @@ def _flat(scans: Any) -> Any:
     return scans
 
 
-def four(ms: MeasurementSet, kind: str) -> None:
+def four(ms: Opened, kind: str) -> None:
     """DataError where a selection lacks the cross-hands that a term needs."""
     for group in ms.groups:
         if not any(c in group.corrs for c in ("XY", "RL")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..status import Status
 from ..trees.terms import Param, Placed, Term, term
 from ..trees.terms.base import Band
 from .jones import matrices
+from .smoothing import smooth
 
 SELECTS = ("nearest_time", "nearest_sky", "pinned", "all")
 TIMES = ("exact", "nearest", "linear", "cubic")
@@ -41,6 +42,10 @@ class Rule:
     time: str = "nearest"
     freq: str = "nearest"
     domain: str = "amp_phase"
+    smooth_time: float = 0.0
+    """Full width at half maximum (s) of the Gaussian that smooths solutions in time first; 0: none."""
+    smooth_freq: float = 0.0
+    """The same in frequency, Hz."""
     good: frozenset[Status] = GOOD
 
 
@@ -50,8 +55,11 @@ def spread(
     """The Parms of a term at all slots and channels of a group, from its tables of one spectral window (one per field).
 
     Antennas without solutions have status NO_DATA. Raises ConfigError where a pinned field has no solutions, DataError
-    where the tables cannot be read as this term.
+    where the tables cannot be read as this term. Where the group is of several windows, each takes the tables of its own.
     """
+    windows = getattr(group, "windows", {})
+    if len(windows) > 1:
+        return _over_windows(tables, placed, group, antennas, rule)
     chosen = _chosen(tables, group, rule)
     which = _per_slot(chosen, group, rule)
     made = []
@@ -60,6 +68,48 @@ def spread(
         values, status = _spread(pieces, chosen, which, param, group, rule)
         made.append(_table(f"{placed.key}.{what}", antennas, values, status, group))
     return made
+
+
+def _over_windows(
+    tables: Sequence[CalTable], placed: Placed, group: Any, antennas: Sequence[str], rule: Rule
+) -> list[ParmTable]:
+    """The Parms at all channels of several windows; constant in frequency where they are so and the same in all."""
+    parts = []
+    for number, chans in group.windows.items():
+        own = {name: getattr(group, name) for name in ("time", "interval", "scan", "field_name", "phase_dir")}
+        part = SimpleNamespace(**own, freq=group.freq[chans], width=group.width[chans])
+        parts.append((chans, spread([t for t in tables if t.spw == number], placed, part, antennas, rule)))
+    made = []
+    for k, what in enumerate(placed.term.params):
+        found = [(chans, own[k].values[..., 0, 0], own[k].status) for chans, own in parts]
+        nt = max(values.shape[1] for _, values, _ in found)
+        first = found[0][1]
+        same = all(v.shape[2] == 1 and v.shape == first.shape and np.array_equal(v, first) for _, v, _ in found)
+        nf = 1 if same and all(np.array_equal(s, found[0][2]) for _, _, s in found) else group.freq.size
+        values = np.zeros((len(first), nt, nf), first.dtype)
+        status = np.zeros(values.shape, np.uint8)
+        for chans, value, state in found:
+            where = slice(None) if nf == 1 else chans
+            values[:, :, where], status[:, :, where] = value, state
+        made.append(_table(f"{placed.key}.{what}", antennas, values, status, group))
+    return made
+
+
+def referred(placed: Placed, tables: Sequence[CalTable]) -> tuple[Placed, list[CalTable]]:
+    """A term at the reference frequency of its solutions; where they have several, the solutions brought to that of the term."""
+    centres = [float(t.attrs["freq_ref"]) if t.parms and "freq_ref" in t.attrs else None for t in tables]
+    known = {centre for centre in centres if centre is not None}
+    if len(known) == 1 and None not in centres:
+        return replace(placed, band=replace(placed.band, centre=known.pop())), list(tables)
+    moved = []
+    for table, centre in zip(tables, centres, strict=True):
+        if centre is not None and centre != placed.band.centre:
+            values = {what: v.values for what, v in table.parms.items()}
+            new = placed.term.moved(values, centre, placed.band.centre)
+            parms = {what: replace(v, values=new.get(what, v.values)) for what, v in table.parms.items()}
+            table = replace(table, parms=parms)
+        moved.append(table)
+    return placed, moved
 
 
 def _table(label: str, antennas: Sequence[str], values: np.ndarray, status: np.ndarray, group: Any) -> ParmTable:
@@ -201,6 +251,9 @@ def _one(parm: Values, table: Any, param: Param, group: Any, slots: Any, rule: R
     time = group.time[slots]
     if parm.values.shape[3:] != (1, 1):
         return _polynomial(parm, good, table, time, group.freq)
+    for width, axis, centres in ((rule.smooth_time, 1, table.time), (rule.smooth_freq, 2, table.freq)):
+        if width > 0 and centres.size > 1:
+            parm = smooth(parm, good, centres, width, axis, param, rule.domain)
     values = parm.values[..., 0, 0]
     # Along time first: then the larger of the two axes is made last.
     values, good = _along(

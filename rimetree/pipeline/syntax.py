@@ -51,27 +51,37 @@ def _interval(value: Any, convert: Any, unit: str, cell: str, examples: str) -> 
 def windows(spec: Any, valid: Sequence[Any]) -> list[tuple[int, np.ndarray | None]]:
     """Spectral windows of "0:10~20;30~40,1", "*", 3, "name" or a list, each with its channels (nchan,) or None for all.
 
-    Channels are numbered from 0, both ends included. `valid`: what has id, name and freq. ConfigError where there is none.
+    Channels are numbered from 0, both ends included; or given by frequency as "0:1.40~1.42GHz;1450~1460MHz": those whose
+    centres are inside. `valid`: what has id, name and freq. ConfigError where there is none.
     """
     text = ",".join(map(str, spec)) if isinstance(spec, (list, tuple)) else "" if spec is None else str(spec).strip()
     if text in ("", "*"):
         return [(window.id, None) for window in valid]
     found: dict[int, np.ndarray | None] = {}
-    sizes = {window.id: window.freq.size for window in valid}
+    freqs = {window.id: window.freq for window in valid}
     for part in text.split(","):
         name, mark, channels = part.strip().partition(":")
         ids = [w.id for w in valid] if name in ("", "*") else choose(name, valid, "spw")
         for number in ids:
-            chosen = _channels(channels, sizes[number], f"spw {part.strip()!r}") if mark else None
+            chosen = _channels(channels, freqs[number], f"spw {part.strip()!r}") if mark else None
             before = found.get(number)
             found[number] = chosen if before is None or chosen is None else before | chosen
     return sorted(found.items())
 
 
-def _channels(text: str, count: int, where: str) -> np.ndarray:
+def _channels(text: str, freq: np.ndarray, where: str) -> np.ndarray:
+    count = freq.size
     chosen = np.zeros(count, bool)
     for part in text.split(";"):
         first, mark, last = (word.strip() for word in part.partition("~"))
+        if mark and last.lower().endswith("hz"):
+            inside = _between(first, last, freq, where)
+            if not inside.any():
+                raise ConfigError(
+                    f"{where}: no channel is in {part.strip()}; this window has {freq.min() / 1e6:.9g} to {freq.max() / 1e6:.9g} MHz"
+                )
+            chosen |= inside
+            continue
         if not first.isdecimal() or (mark and not last.isdecimal()):
             raise ConfigError(f"{where}: expected channels such as 10~20 or 0~9;20~29, not {part!r}")
         start, stop = int(first), int(last if mark else first)
@@ -79,6 +89,16 @@ def _channels(text: str, count: int, where: str) -> np.ndarray:
             raise ConfigError(f"{where}: channels {part.strip()!r} are not in this window, which has 0~{count - 1}")
         chosen[start : stop + 1] = True
     return chosen
+
+
+def _between(first: str, last: str, freq: np.ndarray, where: str) -> np.ndarray:
+    """Channels whose centres are in a range such as 1.40~1.42GHz; the first number may have a unit of its own."""
+    unit = re.sub(r"^[\d.eE+-]+\s*", "", last)
+    try:
+        low, high = (hertz(word if word.lower().endswith("hz") else f"{word}{unit}") for word in (first, last))
+    except ValueError as error:
+        raise ConfigError(f"{where}: expected frequencies such as 1.40~1.42GHz, not {first}~{last}") from error
+    return np.asarray((freq >= low) & (freq <= high))
 
 
 def keys(kinds: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rimetree.errors import DataError
 from rimetree.graph.definition import Definition
 from rimetree.graph.registry import Meq
 from rimetree.graph.scope import Scope
@@ -92,6 +93,18 @@ class Term:
 
     def settle(self, values: Mapping[str, np.ndarray], centre: float) -> Mapping[str, np.ndarray]:
         """What is kept of solved values (arrays of equal shape): where a Parm was there for the fit only."""
+        return {}
+
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        """Parms whose values differ when the reference frequency is `new` instead of `old` (Hz), as the same matrix needs them.
+
+        Raises DataError where a term varies with frequency and does not say.
+        """
+        if self.spectral:
+            raise DataError(
+                f"{type(self).__name__}: its solutions were made for {old / 1e9:.9g} GHz and are wanted for {new / 1e9:.9g}; the "
+                "term has no moved(), so solve and apply it for the same spectral windows"
+            )
         return {}
 
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:

@@ -39,6 +39,9 @@ class CrossDelay(Term):
     def settle(self, values: Mapping[str, np.ndarray], centre: float) -> Mapping[str, np.ndarray]:
         return {"phase": -2 * np.pi * values["delay"] * centre}
 
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {"phase": values["phase"] - 2 * np.pi * values["delay"] * (new - old)}
+
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {} if delay is None else {"delay": delay[..., 0], "phase": -2 * np.pi * delay[..., 0] * centre}
 

@@ -57,6 +57,9 @@ class Delay(Term):
             return {}
         return {f"phase_{c}": -2 * np.pi * values[f"delay_{c}"] * centre for c in "xy"}
 
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {f"phase_{c}": values[f"phase_{c}"] - 2 * np.pi * values[f"delay_{c}"] * (new - old) for c in "xy"}
+
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         if delay is None:
             return {}

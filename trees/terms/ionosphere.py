@@ -37,6 +37,9 @@ class Tec(Term):
         fitted = fit_waves(seen.parallel, seen, bend)
         return {"tec": fitted[0], "phase": fitted[1]}
 
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {"phase": values["phase"] + values["tec"] * TEC * (1 / new - 1 / old)}
+
 
 class DelayTec(Term):
     """K and Z at once (crystal): a delay and a phase per polarisation, and the electron content, per antenna."""
@@ -69,6 +72,15 @@ class DelayTec(Term):
             for i, name in ((0, "delay"), (2, "phase"))
         }
         return made | {"tec": (found[0][1] + found[1][1]) / 2}
+
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        """The matrix is exp(i (a + b nu + tec TEC / nu)); a and b stay."""
+        found, tec = {}, values["tec"] * TEC
+        for c in "xy":
+            delay = values[f"delay_{c}"] + tec * (1 / new**2 - 1 / old**2) / (2 * np.pi)
+            turns = 2 * np.pi * (values[f"delay_{c}"] * old - delay * new)
+            found |= {f"delay_{c}": delay, f"phase_{c}": values[f"phase_{c}"] + turns + 2 * tec * (1 / new - 1 / old)}
+        return found
 
 
 class Faraday(Term):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rimetree.graph.definition import Definition
 
 from .base import Band, Param, Term, diagonal, wave
@@ -38,6 +40,9 @@ class AmplitudePolynomial(Term):
     def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
         return diagonal(p["x"], p["y"])
 
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {}  # frequency counts from the middle of the solution interval
+
 
 class PhasePolynomial(Term):
     """diag(x, y), x = exp(i phase_x): phases of second order in time and in frequency."""
@@ -49,3 +54,6 @@ class PhasePolynomial(Term):
 
     def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
         return diagonal(wave(p["phase_x"]), wave(p["phase_y"]))
+
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {}  # frequency counts from the middle of the solution interval
