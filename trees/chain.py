@@ -58,6 +58,12 @@ def correct(
     ns.corrected.over(first, second) << Meq.Sink(out, first, second, column=columns[1], flag=flag)
 
 
+def flag(ns: Scope, ms: Any, column: str, out: str) -> None:
+    """Add Sinks that write `column` to `out` as it is, and flag what a Solver with robust="clip" left out."""
+    first, second = np.array(ms.baselines).T
+    ns.flagged.over(first, second) << Meq.Sink(Meq.Spigot(first, second, column), first, second, column=out, flag=True)
+
+
 def compare(
     ns: Scope, ms: Any, left: Sequence[Placed], right: Sequence[Placed], columns: tuple[str, str], out: tuple[str, str]
 ) -> None:

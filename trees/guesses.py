@@ -163,7 +163,9 @@ def peak(spectrum: np.ndarray, freq: np.ndarray, centre: float) -> tuple[float, 
 def _lags(freq: np.ndarray) -> tuple[np.ndarray, int, float]:
     """Where the channels lie in the padded transform, its length, and the step of its frequencies."""
     steps = np.abs(np.diff(freq))
-    step = float(steps[steps > 1e-6 * np.ptp(freq)].min())  # windows that overlap may have a channel each at one frequency
+    step = float(
+        steps[steps > 1e-6 * np.ptp(freq)].min()
+    )  # windows that overlap may have a channel each at one frequency
     place = np.rint((freq - freq.min()) / step).astype(int)
     return place, PADDING * (1 << int(place.max()).bit_length()), step
 

@@ -57,6 +57,12 @@ class JoinedGroup(Group):
         return int(1.5 * super(JoinedGroup, self).bytes_per_slot(columns, weights, spare))
 
 
+def whole(ms: Any, group: Group) -> Piece:
+    """A group by itself as a piece."""
+    slots, channels, baselines = (np.arange(n) for n in (group.time.size, group.freq.size, len(ms.baselines)))
+    return Piece(ms, group, slots, channels, baselines, np.zeros(baselines.size, bool))
+
+
 def join(parts: Sequence[tuple[Any, Group, int, np.ndarray]], baselines: Sequence[tuple[str, str]]) -> JoinedGroup:
     """One group of the groups of some Measurement Sets: (set, group, number of its window, scan of each slot) each.
 

@@ -30,7 +30,7 @@ class ApplyRun:
         """The data, per spectral window. Raises where the selection is wrong or empty."""
         block = self.block
         return [
-            (window, self.data.select(window, block.target_field, block.target_scans))
+            (window, self.data.select(window, block.target_field, block.target_scans, intent=block.intent))
             for window in self.data.windows(block.spw)
         ]
 
@@ -47,8 +47,9 @@ class ApplyRun:
             key = syntax.resolve(name, files[path].keys, f"apply: {path}")
             fields = tuple(block.solution_field[i] or ())
             rule = Rule(
-                block.field_select[i], fields, block.time_interp[i], block.freq_interp[i], block.interp_domain[i]
-            )
+                block.field_select[i], fields, block.time_interp[i], block.freq_interp[i], block.interp_domain[i],
+                block.smooth_time[i], block.smooth_freq[i],
+            )  # fmt: skip
             found.append((key, [t for t in files[path].tables if t.key == key], rule))
         return found
 
@@ -67,7 +68,7 @@ class ApplyRun:
                 if not own:
                     known = ", ".join(str(n) for n in sorted({t.spw for t in tables}))
                     raise DataError(
-                        f"{path}: {key} has no solutions for spw {window.id} of {self.block.ms}; it has them for spw {known}; "
+                        f"{path}: {key} has no solutions for spw {window.id} of {self.data.path}; it has them for spw {known}; "
                         "select by spw: in the apply block"
                     )
                 if not set(own[0].antennas) & set(ms.antennas):

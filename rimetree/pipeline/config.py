@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import ConfigError, nearest
+from ..quantity import hertz, seconds
 from ..trees.terms import Term, term
 from . import syntax
 from .interpolate import DOMAINS, FREQS, SELECTS, TIMES
@@ -79,7 +80,9 @@ class Step(Block):
     term: Term
     field: list[str] | None
     scans: Any
+    intent: list[str] | None
     spw: Spw
+    combined: bool
     solint: tuple[int | str | None, int | str | None]
     interp: str
     words: str
@@ -88,7 +91,7 @@ class Step(Block):
 class Solve(Block):
     """Solve terms one after another, each with those before it applied, interpolated to every datum."""
 
-    ms: str
+    ms: str | list[str]
     output: str
     jones: list[str]
     joint: list[str] | None = None
@@ -97,6 +100,8 @@ class Solve(Block):
     scans: Any = None
     spw: Spw = None
     step_spw: list[Any] | None = None
+    combine: Any = None
+    intent: Any = None
     time_interval: Any = "inf"
     freq_interval: Any = "full"
     phase_only: bool | list[bool] = False
@@ -106,10 +111,12 @@ class Solve(Block):
     model_col: str = "MODEL_DATA"
     apply_parang: bool = False
     rfi_threshold: float = Field(5.0, ge=0)
+    residual_threshold: float = Field(0.0, ge=0)
+    flag_residuals: bool = False
     max_iter: int = Field(100, ge=1)
     tol: float = Field(1e-10, gt=0, lt=1)
     memory_limit_gb: float = Field(0.0, ge=0)
-    solver_backend: Literal["rimetree", "ceres", "jax", "scipy", "boa"] = "rimetree"
+    solver_backend: Literal["rimetree", "ceres", "jax", "scipy"] = "rimetree"
     n_workers: int = Field(0, ge=0)
     gpu: bool = False
     external_preapply: External | None = None
@@ -122,7 +129,7 @@ class Solve(Block):
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("rfi_threshold", "memory_limit_gb", "tol", mode="before")
+    @field_validator("rfi_threshold", "residual_threshold", "memory_limit_gb", "tol", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
         return _float(value)
@@ -148,9 +155,15 @@ class Solve(Block):
                 "phase_offset",
                 "preapply_time_interp",
                 "step_spw",
+                "combine",
             )
         }
         fields, scans = _fields(self.field, count), _scans(self.scans, count)
+        intents = _fields(self.intent, count, "intent")
+        if not _sets(self.ms):
+            raise ValueError("ms: expected the path of a Measurement Set, or a list of one or more")
+        if self.flag_residuals and not self.residual_threshold:
+            raise ValueError("flag_residuals: say beyond how many sigmas: residual_threshold: 5")
         for i, key in enumerate(syntax.keys(self.jones)):
             kind = self.jones[i]
             made = plain(_term, kind, lists["phase_only"][i], lists["phase_offset"][i])
@@ -160,8 +173,8 @@ class Solve(Block):
             spw = lists["step_spw"][i] if lists["step_spw"][i] is not None else self.spw
             words = f"{key}, time {lists['time_interval'][i]}, frequency {lists['freq_interval'][i]}"
             self.steps.append(
-                Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], spw=spw,
-                     solint=(solint, freqint), interp=interp, words=words)
+                Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], intent=intents[i], spw=spw,
+                     combined=_combined(lists["combine"][i]), solint=(solint, freqint), interp=interp, words=words)
             )  # fmt: skip
         self.joint = [plain(syntax.resolve, name, [s.key for s in self.steps], "joint") for name in self.joint or ()]
         return self
@@ -180,7 +193,7 @@ class Fluxscale(Block):
     transfer_table: str
     transfer_field: str | list[str]
     output: str
-    ms: str | None = None
+    ms: str | list[str] | None = None
     model_col: str = "MODEL_DATA"
     jones_type: str = "G"
     spw: Spw = None
@@ -199,18 +212,21 @@ class Fluxscale(Block):
 class Apply(Block):
     """Correct data with solutions, listed in the order in which they were solved: the first is outermost."""
 
-    ms: str
+    ms: str | list[str]
     jones: list[str] = Field(min_length=1)
     tables: str | list[str]
     input_col: str = "DATA"
     output_col: str = "CORRECTED_DATA"
     target_field: Names = None
     target_scans: Any = None
+    intent: Names = None
     spw: Spw = None
     field_select: Any = "nearest_time"
     time_interp: Any = "nearest"
     freq_interp: Any = "nearest"
     interp_domain: Any = "amp_phase"
+    smooth_time: Any = None
+    smooth_freq: Any = None
     solution_field: Any = None
     apply_parang: bool = False
     propagate_flags: bool = False
@@ -236,6 +252,11 @@ class Apply(Block):
         ):
             values = per_step(name, getattr(self, name), count)
             setattr(self, name, [one_of(name, value, valid) for value in values])
+        if not _sets(self.ms):
+            raise ValueError("ms: expected the path of a Measurement Set, or a list of one or more")
+        for name, convert, example in (("smooth_time", seconds, "60s"), ("smooth_freq", hertz, "2MHz")):
+            values = per_step(name, getattr(self, name), count)
+            setattr(self, name, [_width(name, convert, value, example) for value in values])
         self.solution_field = _fields(self.solution_field, count)
         for i, select in enumerate(self.field_select):
             if (select == "pinned") != (self.solution_field[i] is not None):
@@ -296,7 +317,34 @@ def _term(kind: str, phase_only: bool, phase_offset: bool) -> Term:
     return made
 
 
-def _fields(value: Any, count: int) -> list[list[str] | None]:
+def _sets(value: str | list[str]) -> bool:
+    """Whether there is a path."""
+    return all([value] if isinstance(value, str) else value) and bool(value)
+
+
+def _combined(value: Any) -> bool:
+    """Whether a step is solved for all spectral windows as one. ValueError where it is neither "spw" nor nothing."""
+    if value in (None, "", "none", False):
+        return False
+    if value == "spw":
+        return True
+    raise ValueError(f"combine: expected spw, or nothing, not {value!r}{nearest(value, ['spw'])}")
+
+
+def _width(name: str, convert: Any, value: Any, example: str) -> float:
+    """Full width of a smoothing Gaussian in s or Hz, 0 for none. ValueError where it is neither."""
+    if value is None or value == 0:
+        return 0.0
+    try:
+        found = float(convert(value))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if not found > 0:
+        raise ValueError(f"{name}: expected a positive width such as {example}, not {value!r}")
+    return found
+
+
+def _fields(value: Any, count: int, name: str = "field") -> list[list[str] | None]:
     """Names per step: nothing, a name, a list of names (for all steps), or a list of lists (one per step)."""
     if value is None:
         return [None] * count
@@ -304,12 +352,12 @@ def _fields(value: Any, count: int) -> list[list[str] | None]:
         return [[str(value)]] * count
     if not any(isinstance(item, list) for item in value):
         return [[str(item) for item in value]] * count
-    groups = [[str(name) for name in (item if isinstance(item, list) else [item])] for item in value]
+    groups = [[str(word) for word in (item if isinstance(item, list) else [item])] for item in value]
     if len(groups) == 1:
         return groups * count  # type: ignore[return-value]
     if len(groups) != count:
         raise ValueError(
-            f"field has {len(groups)} groups, but jones has {count}; give one group per term, or a single one"
+            f"{name} has {len(groups)} groups, but jones has {count}; give one group per term, or a single one"
         )
     return list(groups)
 

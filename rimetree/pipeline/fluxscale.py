@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import ConfigError, nearest
 from ..io.caltable import CalFile, CalTable
-from ..io.ms import MeasurementSet
 from . import syntax
 from .config import Fluxscale
+from .data import Data, paths_of
 from .reference import survey
 
 CLIP = 3.0
@@ -141,9 +141,13 @@ class FluxscaleRun:
 
     def _model(self, table: CalTable) -> float:
         """Flux of the model of a transfer field: the mean amplitude of the parallel hands, Jy."""
-        path = self.block.ms or str(table.attrs.get("ms", ""))
-        with MeasurementSet(path, field=table.field or None, spw=[table.spw], pool=not table.field) as ms:
+        data = Data(self.block.ms or paths_of(str(table.attrs.get("ms", ""))))
+        try:
+            window = next(data.windows(table.spw))
+            ms = data.select(window, table.field or None, pool=not table.field)
             return survey(ms, ms.groups[0], self.block.model_col).flux
+        finally:
+            data.close()
 
     def _attrs(self, found: Scale, references: Sequence[CalTable], key: str) -> dict[str, Any]:
         return {

@@ -23,7 +23,7 @@ def plan(solves: Sequence[SolveRun], applies: Sequence[ApplyRun]) -> list[str]:
     most = 0.0
     for work in solves:
         block = work.block
-        lines.append(f"solve: {block.ms} -> {block.output}")
+        lines.append(f"solve: {work.data.path} -> {block.output}")
         for one in work.passes():
             for window, ms in work.selections(one):
                 size = sum(_bytes(group, 2) for group in ms.groups)
@@ -34,17 +34,17 @@ def plan(solves: Sequence[SolveRun], applies: Sequence[ApplyRun]) -> list[str]:
                 rows = sum(int((g.rows >= 0).sum()) for g in ms.groups)
                 fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
                 lines.append(
-                    f"  {one.title}, spw {window.id}, {fields}: {rows:,} rows, {cells:,} solution intervals, "
+                    f"  {one.title}, {window.title}, {fields}: {rows:,} rows, {cells:,} solution intervals, "
                     f"{unknowns:,} unknowns, reads {size / 1e6:.0f} MB"
                 )
                 read += size * (2 if any(s.term.spectral for s in one.steps) else 1)
                 most = max(most, min(size, 3 * 64e6))
     for target in applies:
-        lines.append(f"apply: {', '.join(target.block.jones)} to {target.block.ms}, column {target.block.output_col}")
+        lines.append(f"apply: {', '.join(target.block.jones)} to {target.data.path}, column {target.block.output_col}")
         for window, ms in target.selections():
             size = sum(_bytes(group, 1) for group in ms.groups)
             fields = ", ".join(g.field_name for g in ms.groups)
-            lines.append(f"  spw {window.id}, {fields}: reads {size / 1e6:.0f} MB, writes {size / 1e6:.0f} MB")
+            lines.append(f"  {window.title}, {fields}: reads {size / 1e6:.0f} MB, writes {size / 1e6:.0f} MB")
             read, written = read + size, written + size
             most = max(most, min(size, 3 * 64e6))
     seconds = (read + written) / RATE + 3

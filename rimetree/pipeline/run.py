@@ -98,10 +98,11 @@ class _Run:
         self.solves = [
             SolveRun(b, self.files[b.output], self._open(b.ms, b.taql, b.antennas), progress) for b in config.solve
         ]
+        self.report.notes += dict.fromkeys(work.note for work in self.solves if work.note)
         self.applies = [ApplyRun(b, self._open(b.ms, b.taql), progress) for b in config.apply]
 
-    def _open(self, path: str, taql: str | None, antennas: Any = None) -> Data:
-        key = (path, taql, str(antennas))
+    def _open(self, path: str | list[str], taql: str | None, antennas: Any = None) -> Data:
+        key = (str(path), taql, str(antennas))
         if key not in self._data:
             self._data[key] = Data(path, taql, antennas)
         return self._data[key]
@@ -177,7 +178,7 @@ class _Run:
             self.report.scales += scales
             self._save(block.output)
         for target in self.applies:
-            self._say(f"apply {', '.join(target.block.jones)} to {target.block.ms}")
+            self._say(f"apply {', '.join(target.block.jones)} to {target.data.path}")
             self.report.steps += target.run(self.files)
         self.report.seconds = time.perf_counter() - self._began
         if self.config.report is not None:

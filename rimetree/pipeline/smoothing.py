@@ -42,8 +42,8 @@ def smooth(
         out[..., i] = np.where(own, mean, values[..., i])
         error = np.sqrt(((k * spread[..., near]) ** 2).sum(-1)) / total
         sigma[..., i] = np.where(own, error, errors[..., i])
-    back = (np.moveaxis(a, -1, axis)[..., None, None] for a in (out, sigma))
-    return Values(*back, cells.status)
+    smoothed, its_errors = (np.moveaxis(a, -1, axis)[..., None, None] for a in (out, sigma))
+    return Values(smoothed, its_errors, cells.status)
 
 
 def _mean(values: np.ndarray, k: np.ndarray, total: np.ndarray, param: Param, domain: str) -> np.ndarray:

@@ -11,19 +11,23 @@ import numpy as np
 from ..errors import ConfigError, DataError
 from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
-from ..io.ms import MeasurementSet
+from ..io.joined import JoinedGroup
 from ..io.solutions import GroupSolutions, ParmTable, Solutions
 from ..solve.report import Report
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
 from . import syntax
+from .backend import limited, solver_of
 from .config import Solve, Step
-from .data import Data, Window, four
-from .interpolate import NEAR, Rule, spread, varying
+from .data import Data, Opened, Window, four, path_text
+from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
 from .reference import Survey, refer
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
-from .views import Collector, View
+from .views import Collector, Flagging, View
+
+SAME = ("field", "scans", "intent", "spw", "combined")
+"""What steps have in common that are solved together."""
 
 SPW_LESS = "there are no solutions of {key} for spw {spw}, which this step needs; they are there for spw {known}"
 
@@ -65,6 +69,7 @@ class SolveRun:
         self.block, self.file, self.data, self.progress = block, file, data, progress
         self.external = _externals(block)
         self.ref = data.antenna(block.ref_ant)
+        self.solver_name, self.solver, self.note = solver_of(block.solver_backend)
 
     def passes(self) -> list[Pass]:
         """All fits, in order."""
@@ -73,21 +78,24 @@ class SolveRun:
             together = [step for step in self.block.steps if step.key in self.block.joint]
             first = together[0]
             for step in together[1:]:
-                if (step.field, step.scans, step.spw) != (first.field, first.scans, first.spw):
-                    text = f"joint: {first.key} and {step.key} are solved together, so field, scans and spw must be the same"
+                if any(getattr(step, name) != getattr(first, name) for name in SAME):
+                    text = (
+                        f"joint: {first.key} and {step.key} are solved together, so {', '.join(SAME)} must be the same"
+                    )
                     raise ConfigError(text)
             found.append(Pass(len(found) + 1, together, again=True))
         return found
 
-    def selections(self, work: Pass) -> Iterator[tuple[Window, MeasurementSet]]:
+    def selections(self, work: Pass) -> Iterator[tuple[Window, Opened]]:
         """The spectral windows of a pass with their data. Raises where a selection is wrong or empty."""
         step = work.steps[0]
-        for window in self.data.windows(step.spw):
-            yield window, self.data.select(window, step.field, step.scans, pool=step.field is None)
+        for window in self.data.windows(step.spw, step.combined):
+            yield window, self.data.select(window, step.field, step.scans, step.field is None, step.intent)
 
     def check(self) -> list[str]:
         """Every obstacle that can be known before the work, one line each. Raises ConfigError where a selection is wrong."""
-        found = self.data.whole.obstacles({self.block.data_col, self.block.model_col}, set())
+        write = {"FLAG"} if self.block.flag_residuals else set()
+        found = self.data.whole.obstacles({self.block.data_col, self.block.model_col}, write)
         for work in self.passes():
             for _, ms in self.selections(work):
                 for step in work.steps:
@@ -102,11 +110,12 @@ class SolveRun:
 
     # One pass in one spectral window.
 
-    def _fit(self, work: Pass, window: Window, ms: MeasurementSet) -> Fitted:
+    def _fit(self, work: Pass, window: Window, ms: Opened) -> Fitted:
         block = self.block
         surveys = [self.data.survey(ms, group, block.model_col) for group in ms.groups]
         polarised = any(s.polarised for s in surveys)
-        view = View(ms, window.hidden, block.rfi_threshold, block.data_col)
+        made = Flagging if block.flag_residuals else View
+        view = made(ms, window.hidden, block.rfi_threshold, block.data_col)
         left, right, fixed = self._others(work, window, view)
         pin = None if polarised else surveys[0].live(self.ref)
         solved = [Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps]
@@ -117,12 +126,19 @@ class SolveRun:
         options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol, "backend": block.backend}
         if not all(step.term.diagonal for step in work.steps):
             options["algorithm"] = "lm"  # sweeps: conjugate gradients end in NaN on delays together with leakages
+        if block.residual_threshold:
+            options |= {"robust": "clip", "clip": block.residual_threshold}
+        options |= self.solver
         chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
-        report: Report = ns.forest().run(
-            view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
-        )
-        title = f"{work.title}, spw {window.id}"
-        result = Fitted(title, report, [], view.flagged)
+        if block.flag_residuals:
+            chain.flag(ns, ms, block.data_col, Flagging.SINK)
+        with limited(block.n_workers):
+            report: Report = ns.forest().run(
+                view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
+            )
+        result = Fitted(f"{work.title}, {window.title}", report, [], view.flagged)
+        if isinstance(view, Flagging):
+            result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
         together = (hands == "all" and polarised) or self._mixed(work)
         for group, seen, tables in zip(ms.groups, surveys, report.tables.groups, strict=True):
             result.notes += self._keep(work, window, ms, group, seen, tables, together)
@@ -151,17 +167,18 @@ class SolveRun:
             tables = [t for t in self.file.tables if t.key == step.key]
             sources.append((step.key, step.kind, tables, Rule(time=work.steps[0].interp, good=NEAR), False))
         for key, kind, tables, rule, outside in sources:
-            own = [t for t in tables if t.spw == window.id]
-            if not own:
+            own = [t for t in tables if t.spw in window.ids]
+            lacking = [n for n in window.ids if n not in {t.spw for t in own}]
+            if lacking:
                 known = ", ".join(str(n) for n in sorted({t.spw for t in tables})) or "none"
-                raise DataError(f"{self.block.output}: {SPW_LESS.format(key=key, spw=window.id, known=known)}")
+                raise DataError(f"{self.block.output}: {SPW_LESS.format(key=key, spw=lacking[0], known=known)}")
             step_term = term(kind) if outside else next(s.term for s in self.block.steps if s.key == key)
             placed = Placed(f"pre.{key}" if outside else key, step_term, band=window.band)
             left.append(place(placed, own, ms, groups, rule))
         right = [angles(ms, groups, window)] if self.block.apply_parang else []
         return left, right, groups
 
-    def _hands(self, work: Pass, polarised: bool, ms: MeasurementSet) -> str:
+    def _hands(self, work: Pass, polarised: bool, ms: Opened) -> str:
         """Which correlations to equate.
 
         Gains of the parallel hands alone, unless the model is polarised and no term is there to take the phase between x
@@ -215,7 +232,7 @@ class SolveRun:
         self,
         work: Pass,
         window: Window,
-        ms: MeasurementSet,
+        ms: Opened,
         group: Any,
         seen: Survey,
         tables: GroupSolutions,
@@ -234,8 +251,10 @@ class SolveRun:
                 own[what].values = values
             attrs = self._attrs(step, window, group, seen)
             placed = Placed(step.key, step.term, step.solint, window.band)
-            self.file.put(tabulate(placed, step.kind, group, seen.antennas, own, tables.solvers, attrs))
-        return [f"{group.field_name or 'all fields'}, spw {window.id}: {note}" for note in notes]
+            made = tabulate(placed, step.kind, group, seen.antennas, own, tables.solvers, attrs)
+            for spw in group.windows if isinstance(group, JoinedGroup) else [group.spw_id]:
+                self.file.put(replace(made, spw=spw))
+        return [f"{group.field_name or 'all fields'}, {window.title}: {note}" for note in notes]
 
     def _attrs(self, step: Step, window: Window, group: Any, seen: Survey) -> dict[str, Any]:
         """Provenance, under ALAKAZAM's names where it has one."""
@@ -255,8 +274,9 @@ class SolveRun:
             "phase_only": type(step.term).name == "GP" and step.kind != "GP",
             "ref_ant": ids[name],
             "ref_ant_name": name,
-            "ms": block.ms,
-            "solver_backend": "rimetree",
+            "ms": path_text(block.ms),
+            "solver_backend": self.solver_name,
+            "combined_spws": json.dumps(list(window.ids)) if window.combined else "",
             "apply_parang": block.apply_parang,
             "preapply_chain": json.dumps([kind for _, kind, _, _ in self.external] + earlier),
             "feed_basis": "CIRCULAR" if window.band.circular else "LINEAR",
@@ -278,6 +298,7 @@ def guesses(step: Step, earlier: Sequence[Step]) -> bool:
 
 def place(placed: Placed, tables: Sequence[CalTable], ms: Any, groups: Sequence[GroupSolutions], rule: Rule) -> Placed:
     """A fixed term with its values, interpolated, put into the solutions of the groups of the data."""
+    placed, tables = referred(placed, tables)
     made: dict[int, list[ParmTable]] = {}
     for i, group in enumerate(ms.groups):
         made[i] = spread(tables, placed, group, ms.antennas, rule)

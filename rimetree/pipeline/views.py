@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,18 @@ from .rfi import outliers
 class View:
     """A MeasurementSet of which some channels are hidden and outliers are flagged while reading.
 
-    hidden     spectral window -> (nchan,) True for channels of its groups that are not selected
+    hidden     group -> (nchan,) True for channels that are not selected; None: all are
     threshold  flag what is so many robust sigmas above the median amplitude of its baseline (`rfi.outliers`); 0: nothing
     column     the column that outliers are sought in
     """
 
-    def __init__(self, ms: Any, hidden: np.ndarray | None = None, threshold: float = 0.0, column: str = "DATA") -> None:
+    def __init__(
+        self,
+        ms: Any,
+        hidden: Callable[[Any], np.ndarray | None] | None = None,
+        threshold: float = 0.0,
+        column: str = "DATA",
+    ) -> None:
         self._ms, self._hidden, self._threshold, self._column = ms, hidden, threshold, column
         self.flagged = 0
         """Samples flagged as outliers so far."""
@@ -32,12 +38,50 @@ class View:
 
     def reader(self, group: Any, columns: Sequence[str], tiles: Any, *args: Any, **options: Any) -> Iterator[Any]:
         """As MeasurementSet.reader, with more flags."""
+        hidden = self._hidden(group) if self._hidden else None
         for tile in self._ms.reader(group, columns, tiles, *args, **options):
-            if self._hidden is not None:
-                tile.flags[:, self._hidden] = 1
+            if hidden is not None:
+                tile.flags[:, hidden] = 1
             if self._threshold > 0 and self._column in tile.columns:
                 self.flagged += outliers(tile, self._column, self._threshold)
             yield tile
+
+
+class Flagging(View):
+    """A View through which flags are written, and nothing else: those of the data and of what a solver clipped, no others."""
+
+    SINK = "CLIPPED"
+    """The column that Sinks write, which is not there."""
+
+    def __init__(self, ms: Any, *args: Any) -> None:
+        super().__init__(ms, *args)
+        self.clipped = 0
+        """Samples flagged that were not before."""
+
+    def reader(self, group: Any, columns: Sequence[str], tiles: Any, *args: Any, **options: Any) -> Iterator[Any]:
+        """As a View."""
+        return super().reader(group, [c for c in columns if c != self.SINK], tiles, *args, **options)
+
+    def ensure_column(self, name: str) -> None:
+        """Nothing: no column is made."""
+
+    def obstacles(self, read: Collection[str], write: Collection[str]) -> list[str]:
+        """What is in the way of writing FLAG."""
+        found: list[str] = self._ms.obstacles(read, {"FLAG"})
+        return found
+
+    def write(self, tile: Any, name: str, values: np.ndarray) -> None:
+        """Nothing."""
+
+    def write_flags(self, tile: Any, flags: np.ndarray) -> None:
+        """Add what was clipped to FLAG; channels hidden and outliers left out here keep the flags that they have."""
+        fresh = np.asarray(flags, bool) & (tile.flags == 0)
+        if not fresh.any():
+            return
+        (own,) = self._ms.reader(tile.group, [], [slice(tile.start, tile.stop)], weights=False)
+        before = own.flags != 0
+        self.clipped += int((fresh & ~before).sum())
+        self._ms.write_flags(own, before | fresh)
 
 
 class Collector(View):

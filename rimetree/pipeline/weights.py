@@ -9,10 +9,10 @@ import numpy as np
 
 from ..batch.cascade import correlations
 from ..errors import DataError
+from ..io.joined import JoinedGroup, whole
 from ..io.solutions import GroupSolutions
 from ..trees.terms import Placed
 from .jones import matrices
-from .reference import baseline_numbers
 
 CHUNK = 64
 """Slots at once."""
@@ -27,20 +27,28 @@ def write_weights(ms: Any, chain: Sequence[Placed], groups: Sequence[GroupSoluti
     """
     from casacore.tables import table
 
-    with table(str(ms.path), readonly=False, ack=False) as main:
-        if "SIGMA" not in main.colnames():
-            raise DataError(f"{ms.path}: calwt needs the column SIGMA, from which corrected weights are made")
-        spectral = "WEIGHT_SPECTRUM" in main.colnames() and main.nrows() and main.iscelldefined("WEIGHT_SPECTRUM", 0)
-        pairs = baseline_numbers(ms)
-        for group, tables in zip(ms.groups, groups, strict=True):
-            for start in range(0, group.time.size, CHUNK):
-                slots = slice(start, min(start + CHUNK, group.time.size))
-                scale = _scales(chain, tables, ms.antennas, group, slots)
-                _write(main, group, slots, pairs, scale, bool(spectral))
+    number = {name: i for i, name in enumerate(ms.antennas)}
+    for group, tables in zip(ms.groups, groups, strict=True):
+        for piece in group.pieces if isinstance(group, JoinedGroup) else [whole(ms, group)]:
+            pairs = np.array([(number[p], number[q]) for p, q in piece.ms.baselines])
+            with table(str(piece.ms.path), readonly=False, ack=False) as main:
+                if "SIGMA" not in main.colnames():
+                    raise DataError(
+                        f"{piece.ms.path}: calwt needs the column SIGMA, from which corrected weights are made"
+                    )
+                spectral = bool(
+                    "WEIGHT_SPECTRUM" in main.colnames()
+                    and main.nrows()
+                    and main.iscelldefined("WEIGHT_SPECTRUM", int(piece.group.rows.max()))
+                )
+                for start in range(0, piece.slots.size, CHUNK):
+                    own = slice(start, min(start + CHUNK, piece.slots.size))
+                    scale = _scales(chain, tables, ms.antennas, group, piece.slots[own])[:, :, piece.channels]
+                    _write(main, piece.group, own, pairs, scale, spectral)
 
 
 def _scales(
-    chain: Sequence[Placed], tables: GroupSolutions, antennas: Sequence[str], group: Any, slots: slice
+    chain: Sequence[Placed], tables: GroupSolutions, antennas: Sequence[str], group: Any, slots: np.ndarray
 ) -> np.ndarray:
     """(nant, nslot, nchan, 2): by how much a hand of an antenna raises the weight."""
     time, freq = group.time[slots], group.freq

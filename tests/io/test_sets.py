@@ -159,7 +159,7 @@ def test_what_does_not_match_is_named(make_ms, edit):
     with pytest.raises(rt.ConfigError, match="no field 'feild0' .did you mean 'field0'"):
         MeasurementSets([one, later], field="feild0")
     with edit(later / "ANTENNA") as antenna:
-        antenna.putcell("POSITION", 1, antenna.getcell("POSITION", 1) + [300.0, 0, 0])
+        antenna.putcell("POSITION", 1, antenna.getcell("POSITION", 1) + np.array([300.0, 0, 0]))
     with pytest.raises(rt.ConfigError, match="antenna ant01 stands 300 m apart"):
         MeasurementSets([one, later])
     with edit(later / "ANTENNA") as antenna:
@@ -187,5 +187,7 @@ def test_intents(make_ms, edit):
     for spec, scan in (("*CALIBRATE_PHASE*", scans[0]), (["OBSERVE_TARGET*"], scans[1])):
         with MeasurementSet(path, intent=spec) as ms:
             assert set(ms.groups[0].scan.tolist()) == {scan}
-    with pytest.raises(rt.ConfigError, match=r"no intent 'CALIBRATE_FLUX\*'; the Measurement Set has CALIBRATE_PHASE#ON_SOURCE"):
+    with pytest.raises(
+        rt.ConfigError, match=r"no intent 'CALIBRATE_FLUX\*'; the Measurement Set has CALIBRATE_PHASE#ON_SOURCE"
+    ):
         MeasurementSet(path, intent="CALIBRATE_FLUX*")

@@ -75,7 +75,8 @@ class DelayTec(Term):
 
     def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
         """The matrix is exp(i (a + b nu + tec TEC / nu)); a and b stay."""
-        found, tec = {}, values["tec"] * TEC
+        found: dict[str, np.ndarray] = {}
+        tec = values["tec"] * TEC
         for c in "xy":
             delay = values[f"delay_{c}"] + tec * (1 / new**2 - 1 / old**2) / (2 * np.pi)
             turns = 2 * np.pi * (values[f"delay_{c}"] * old - delay * new)
