@@ -64,42 +64,27 @@ class MeasurementSets:
         for path in self.paths:
             open_main(path).close()
         metas = [read_metadata(path) for path in self.paths]
-        self._numbers, known = _windows(self.paths, metas)
-        wanted = None if spw is None else set(choose(spw, known, "spw"))
-        shares = {
-            "field": _shared(field, "field", [m.fields for m in metas], choose),
-            "antennas": _shared(antennas, "antennas", [m.antennas for m in metas], choose),
-            "scans": _shared(
-                scans, "scans", self.paths, lambda part, path, what: choose_numbers(part, _numbers(path), what)
-            ),
-            "intent": _shared(intent, "intent", self.paths, lambda part, path, _: matching(path, part)),
-        }
-        self.sets: list[MeasurementSet] = []
-        self._of_set: list[dict[int, int]] = []
+        numbers, known = _windows(metas)
+        wanted = {w.id for w in known} if spw is None else set(choose(spw, known, "spw"))
+        own = [{mine: number for mine, number in of_set.items() if number in wanted} for of_set in numbers]
+        options: list[dict[str, Any]] = [
+            {
+                "spw": None if spw is None else list(of_set),
+                "channels": _channels(channels, of_set),
+                "taql": taql,
+                "pool": pool,
+            }
+            for of_set in own
+        ]
+        _share(options, "field", field, [m.fields for m in metas], choose)
+        _share(options, "antennas", antennas, [m.antennas for m in metas], choose)
+        _share(
+            options, "scans", scans, self.paths, lambda part, path, what: choose_numbers(part, _scans_of(path), what)
+        )
+        _share(options, "intent", intent, self.paths, lambda part, path, _: matching(path, part))
         self.left_out: list[Path] = []
         """Sets that have nothing of the selection."""
-        last = NothingSelected(f"{self.path}: nothing is selected")
-        for i, path in enumerate(self.paths):
-            own = {mine: number for mine, number in self._numbers[i].items() if wanted is None or number in wanted}
-            options = {name: values[i] for name, values in shares.items()}
-            if isinstance(channels, Mapping):
-                options["channels"] = {mine: channels.get(number) for mine, number in own.items()}
-            else:
-                options["channels"] = channels
-            try:
-                if not own or any(isinstance(value, list) and not value for value in options.values()):
-                    raise NothingSelected(f"{path}: has nothing of the selection")
-                opened = MeasurementSet(
-                    path, spw=None if wanted is None else sorted(own), pool=pool, taql=taql, **options
-                )  # fmt: skip
-            except NothingSelected as error:
-                self.left_out.append(path)
-                last = error
-                continue
-            self.sets.append(opened)
-            self._of_set.append(own)
-        if not self.sets:
-            raise last
+        self.sets, self._of_set = self._open(options, own)
         _check_overlaps(self.sets, self._of_set)
         self.antenna_table: list[Antenna] = _antennas(self.sets)
         self.antennas: list[str] = [antenna.name for antenna in self.antenna_table]
@@ -110,6 +95,25 @@ class MeasurementSets:
         used = {self._of_set[i][g.spw_id] for i, ms in enumerate(self.sets) for g in ms.groups}
         self.spws: list[Spw] = [window for window in known if window.id in used]
         self.groups: list[JoinedGroup] = self._join(combine, pool)
+
+    def _open(
+        self, options: Sequence[dict[str, Any]], numbers: Sequence[dict[int, int]]
+    ) -> tuple[list[MeasurementSet], list[dict[int, int]]]:
+        """The sets that have something of the selection, and their windows' common numbers. NothingSelected where none has."""
+        found, known = [], []
+        nothing = NothingSelected(f"{self.path}: nothing is selected")
+        for path, own, of_set in zip(self.paths, options, numbers, strict=True):
+            try:
+                if not of_set or any(isinstance(value, list) and not value for value in own.values()):
+                    raise NothingSelected(f"{path}: has nothing of the selection")
+                found.append(MeasurementSet(path, **own))
+                known.append(of_set)
+            except NothingSelected as error:
+                self.left_out.append(path)
+                nothing = error
+        if not found:
+            raise nothing
+        return found, known
 
     def _join(self, combine: str | None, pool: bool) -> list[JoinedGroup]:
         """One per field and spectral window, or per field."""
@@ -213,7 +217,7 @@ def _distinct(paths: Sequence[str | PathLike[str]]) -> list[Path]:
     return found
 
 
-def _windows(paths: Sequence[Path], metas: Sequence[Metadata]) -> tuple[list[dict[int, int]], list[Spw]]:
+def _windows(metas: Sequence[Metadata]) -> tuple[list[dict[int, int]], list[Spw]]:
     """Per set its own number of a window -> the common one; and the windows by common number."""
     known: list[Spw] = []
     numbers: list[dict[int, int]] = []
@@ -264,25 +268,39 @@ def _band(window: Spw) -> str:
     return f"{window.freq.size} channels, {low / 1e6:.6f} to {high / 1e6:.6f} MHz"
 
 
-def _shared(spec: Any, what: str, sources: Sequence[Any], check: Callable[[Any, Any, str], Any]) -> list[Any]:
-    """Per set the parts of a selection that it has: those that `check(part, source, what)` passes. ConfigError where none has one."""
+def _channels(spec: Any, numbers: Mapping[int, int]) -> Any:
+    """Channels of one set, whose own numbers of windows map to the common ones."""
+    return {mine: spec.get(number) for mine, number in numbers.items()} if isinstance(spec, Mapping) else spec
+
+
+def _share(
+    options: Sequence[dict[str, Any]],
+    what: str,
+    spec: Any,
+    sources: Sequence[Any],
+    check: Callable[[Any, Any, str], Any],
+) -> None:
+    """Give every set the parts of a selection that it has: those that `check(part, source, what)` passes.
+
+    Raises ConfigError where none has one of them.
+    """
     if spec is None:
-        return [None] * len(sources)
-    found: list[list[Any]] = [[] for _ in sources]
+        return
+    for own in options:
+        own[what] = []
     for part in parts_of(spec, what):
         faults = []
-        for own, source in zip(found, sources, strict=True):
+        for own, source in zip(options, sources, strict=True):
             try:
                 check(part, source, what)
-                own.append(part)
+                own[what].append(part)
             except ConfigError as error:
                 faults.append(error)
         if len(faults) == len(sources):
             raise faults[0]
-    return found
 
 
-def _numbers(path: Path) -> np.ndarray:
+def _scans_of(path: Path) -> np.ndarray:
     """The scan of every row."""
     table = open_main(path)
     try:
