@@ -16,8 +16,9 @@ import numpy as np
 from ..plan.template import Template
 from ..solve.bilinear import pairs, squares
 from ..solve.bounds import Prior
-from ..solve.coupled import Class, Coupled, Minimum, fit
+from ..solve.coupled import Class, Coupled
 from ..solve.coupled_errors import variances
+from ..solve.coupled_fit import Minimum, fit
 from ..solve.coupling import Cells, pack
 from ..solve.forms import Form
 from ..solve.outcome import Outcome
@@ -62,7 +63,8 @@ class JointFit:
         time, freq = self.axes(span)
         if not self.fits(span):
             return None
-        fitted = [own.run(span, settings) for own in self.classes]
+        begun = {i: self.classes[i].run(span, settings) for i in sorted(range(len(self.classes)), key=self._precedence)}
+        fitted = [begun[i] for i in range(len(self.classes))]
         problem, dropped = self._problem(span, time, freq, fitted)
         x = np.concatenate(
             [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
@@ -75,6 +77,14 @@ class JointFit:
             item.dropped = dropped
         self._report(problem, found, variance, fitted, settings)
         return fitted
+
+    def _precedence(self, i: int) -> int:
+        """Which classes are fitted first: gains, which find their way from any phases; then what enters non-linearly; last
+        what begins at zero, such as leakages: it corrects what others explain."""
+        own = self.classes[i]
+        if not own.atoms.linear:
+            return 1
+        return 0 if any(own.state.parms[n].coefs.any() for n in own.parms) else 2
 
     def fits(self, span: Span) -> bool:
         """Whether the sums of a span fit in memory."""

@@ -124,8 +124,6 @@ class SolveRun:
         start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
         ns = Scope()
         options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol, "backend": block.backend}
-        if not all(step.term.diagonal for step in work.steps):
-            options["algorithm"] = "lm"  # sweeps: conjugate gradients end in NaN on delays together with leakages
         if block.residual_threshold:
             options |= {"robust": "clip", "clip": block.residual_threshold}
         options |= self.solver

@@ -1,5 +1,4 @@
-"""Levenberg-Marquardt with truncated conjugate gradients: classes of parameters with different solution intervals,
-solved jointly and matrix-free.
+"""Classes of parameters with different solution intervals as one problem, whose normal matrix is never made.
 
 All unknowns of all classes are one vector: class by class, unknown by unknown, interval by interval. The normal matrix
 exists only as products (`coupling`); its blocks per station and interval precondition them. Problems that no datum
@@ -18,25 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from . import coupling
 from .bilinear import Pairs, Squares, Stems
 from .bounds import Prior
-from .cg import Blocks, Solved, Systems, solve
+from .cg import Blocks, Systems
 from .coupling import Cells
 from .retract import Retraction
-from .settings import Settings
-from .simd import LANES
-from .status import Status
 from .threads import in_turns
-
-TRUNCATION = 0.03
-"""Residual of a truncated solve, relative to its start: the next linearisation corrects more than that."""
-
-PRODUCTS = 200
-"""Most products per step."""
-
-STALE = 0.1
-"""A step that lowers chi2 by more than this times the degrees of freedom makes the preconditioner anew."""
-
-LARGEST_DAMPING = 1e10
-TRUSTED_DAMPING = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +138,7 @@ class Coupled:
         a, b = self.squares.atoms[pair].T
         at = np.arange(len(pair)) - base[pair]
         p, q = self.cells.base[a] + at, self.cells.base[b] + at
-        of = self._owner()
+        of = self.owner()
         for i in range(points.index.shape[1]):
             for k in range(points.index.shape[1]):
                 x, y = points.slope[p, i], points.slope[q, k]
@@ -176,7 +160,7 @@ class Coupled:
         """Points of every atom: those of its grid."""
         return (self.cells.place.max(1) + 1)[self.cells.grid]
 
-    def _owner(self) -> np.ndarray:
+    def owner(self) -> np.ndarray:
         """Class and interval of every unknown, as one number."""
         parts, start = [], 0
         for c in self.classes:
@@ -231,115 +215,3 @@ def _dense(matrix: csr_array) -> Blocks:
         dense[number[label[r]], place[r], place[c]] = entries.data[mine]
         matrices.append(dense)
     return Blocks(unknowns, matrices)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Minimum:
-    """Where a coupled fit ended: the unknowns, atoms and blocks there, chi2 (parts, cells), half its gradient; per
-    system status, iterations, and the degrees of freedom."""
-
-    x: np.ndarray
-    points: Points
-    blocks: Blocks
-    chi2: np.ndarray
-    gradient: np.ndarray
-    systems: Systems
-    of_cell: np.ndarray
-    status: np.ndarray
-    iterations: np.ndarray
-    dof: np.ndarray
-    products: int
-
-
-class _Fit:
-    """A fit in progress: accepted unknowns, their gradient, damping per system."""
-
-    def __init__(self, problem: Coupled, x: np.ndarray, settings: Settings) -> None:
-        self.problem, self.x, self.settings = problem, x, settings
-        self.points = problem.points(x)
-        self.blocks = problem.blocks(self.points)
-        self.systems, self.of_cell = problem.systems()
-        label = np.where(self.blocks.diagonal(problem.count) > 0, self.systems.label, self.systems.count)
-        self.systems = Systems(label, self.systems.count)
-        self.gradient, self.chi2 = problem.slopes(self.points, x)
-        n = self.systems.count
-        data = self._per_system(problem.data) + self.systems.sum((problem.prior.precision > 0) * 1.0)
-        self.dof = np.maximum(data - np.bincount(label, minlength=n + 1)[:n], 1)
-        self.floor = 4e-15 * self._per_system(problem.constant.reshape(len(self.chi2), -1)[:, : self.chi2.shape[1]])
-        self.total = self._per_system(self.chi2) + self.systems.sum(problem.surprise(x))
-        self.status = np.full(n, Status.ITERATION_LIMIT, np.uint8)
-        self.status[~np.isfinite(self.total)] = Status.DIVERGED
-        self.iterations, self.damping = np.zeros(n, np.int32), np.full(n, float(settings.damping))
-        self.products = 0
-        owner = problem._owner()
-        seen = label < n
-        self.intervals = np.bincount(np.unique(np.stack([label[seen], owner[seen]]), axis=1)[0], minlength=n)
-
-    def _per_system(self, x: np.ndarray) -> np.ndarray:
-        """Sums of (parts, cells)."""
-        return np.bincount(self.of_cell.ravel() + 1, x.ravel(), self.systems.count + 1)[1:]
-
-    def step(self) -> bool:
-        """One linearisation; whether anything is left to do."""
-        active = self.status == Status.ITERATION_LIMIT
-        if not active.any():
-            return False
-        self.iterations[active] += 1
-        label = np.where(self.systems.spread(active.astype(float)) > 0, self.systems.label, self.systems.count)
-        systems = Systems(label, self.systems.count)
-        self._wake(active)
-        damping = systems.spread(self.damping)
-        scale = self.blocks.diagonal(self.problem.count) * damping
-        least = np.maximum(self.settings.tol * np.maximum(self.total, 0) / self.dof * self.intervals, self.floor)
-        found = solve(
-            lambda v: self.problem.product(self.points, v) + scale * v,
-            -self.gradient, self.blocks.inverse(damping), systems, TRUNCATION, 0.01 * least, PRODUCTS,
-        )  # fmt: skip
-        self.products += found.products
-        self._judge(active, systems, found, scale, least)
-        return bool((self.status == Status.ITERATION_LIMIT).any())
-
-    def _judge(self, active: np.ndarray, systems: Systems, found: Solved, scale: np.ndarray, least: np.ndarray) -> None:
-        bend = systems.sum(found.x * (found.product - scale * found.x))
-        decrease = -2 * systems.sum(self.gradient * found.x) - bend
-        small = decrease <= least
-        trial = self.problem.retract(self.x, np.where(systems.label < systems.count, found.x, 0.0))
-        points = self.problem.points(trial)
-        gradient, chi2 = self.problem.slopes(points, trial)
-        total = self._per_system(chi2) + self.systems.sum(self.problem.surprise(trial))
-        accept = active & (total <= self.total + self.floor)
-        done = small & (~accept | (self.damping <= TRUSTED_DAMPING))
-        taken = systems.spread(accept.astype(float)) > 0
-        self.x = np.where(taken, trial, self.x)
-        self.gradient = np.where(taken, gradient, self.gradient)
-        self.chi2 = np.where(np.append(accept, False)[self.of_cell], chi2, self.chi2)
-        self.total = np.where(accept, total, self.total)
-        easier = np.maximum(self.damping * np.where(small, 1e-3, 0.1), 1e-12)
-        self.damping = np.where(accept, easier, self.damping * 10)
-        self.status[active & done] = Status.CONVERGED
-        self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
-        whole = accept[active].all()
-        self.points = points if whole and active.all() else self.problem.points(self.x)
-        going = accept & (self.status == Status.ITERATION_LIMIT)
-        if (decrease > STALE * self.dof)[going].any():
-            self.blocks = self.problem.blocks(self.points)
-
-    def _wake(self, active: np.ndarray) -> None:
-        """Only blocks of cells of active systems are worked on."""
-        cells = np.zeros(self.problem.cells.live.size * LANES, bool)
-        cells[: self.of_cell.shape[1]] = (np.append(active, False)[self.of_cell]).any(0)
-        self.problem.cells.live[:] = cells.reshape(-1, LANES).any(1)
-
-
-def fit(problem: Coupled, x: np.ndarray, settings: Settings) -> Minimum:
-    """Minimise chi2 from x (unknowns,)."""
-    course = _Fit(problem, x, settings)
-    for _ in range(settings.max_iter):
-        if not course.step():
-            break
-    problem.cells.live[:] = True
-    course.blocks = problem.blocks(course.points)
-    return Minimum(
-        course.x, course.points, course.blocks, course.chi2, course.gradient, course.systems, course.of_cell,
-        course.status, course.iterations, course.dof, course.products,
-    )  # fmt: skip

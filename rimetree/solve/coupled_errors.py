@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from .cg import Blocks, Systems, solve
-from .coupled import Coupled, Minimum
+from .coupled import Coupled
+from .coupled_fit import Minimum
 
 EXACT = 1200
 """Unknowns of a system up to which its normal matrix is made and inverted."""

@@ -1,0 +1,189 @@
+"""Levenberg-Marquardt with truncated conjugate gradients for coupled problems (see `coupled`).
+
+Valleys of chi2 in which little is determined (leakages and the phase between x and y of a nearly unpolarised source) are
+curved: a long step along one leaves it sideways, and damping would have to make all steps short. So a step that gains too
+little is corrected from where it led, by a second linearisation there, before it is judged (the second-order correction of
+constrained optimisation: Nocedal & Wright 2006, Numerical Optimization, section 15.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cg import Blocks, Solved, Systems, solve
+from .coupled import Coupled, Points
+from .settings import Settings
+from .simd import LANES
+from .status import Status
+
+TRUNCATION = 0.03
+"""Residual of a truncated solve, relative to its start: the next linearisation corrects more than that."""
+
+PRODUCTS = 200
+"""Most products per solve."""
+
+STALE = 0.1
+"""A step that lowers chi2 by more than this times the degrees of freedom makes the preconditioner anew."""
+
+POOR, GOOD = 0.1, 0.6
+"""Of the predicted gain: below the first a step is corrected, above the second the next is damped less."""
+
+LARGEST_DAMPING = 1e10
+LEAST_DAMPING = 1e-6
+"""Less than this changes nothing but the number of steps that it takes to come back."""
+
+TRUSTED_DAMPING = 1e-5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Minimum:
+    """Where a coupled fit ended: the unknowns, atoms and blocks there, chi2 (parts, cells), half its gradient; per
+    system status, iterations, and the degrees of freedom."""
+
+    x: np.ndarray
+    points: Points
+    blocks: Blocks
+    chi2: np.ndarray
+    gradient: np.ndarray
+    systems: Systems
+    of_cell: np.ndarray
+    status: np.ndarray
+    iterations: np.ndarray
+    dof: np.ndarray
+    products: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Some unknowns with what chi2 is there: (parts, cells), half its gradient, and its total with priors per system."""
+
+    x: np.ndarray
+    points: Points
+    chi2: np.ndarray
+    gradient: np.ndarray
+    total: np.ndarray
+
+
+class _Fit:
+    """A fit in progress: where it is, and the damping of each system."""
+
+    def __init__(self, problem: Coupled, x: np.ndarray, settings: Settings) -> None:
+        self.problem, self.settings = problem, settings
+        points = problem.points(x)
+        self.blocks = problem.blocks(points)
+        self.systems, self.of_cell = problem.systems()
+        label = np.where(self.blocks.diagonal(problem.count) > 0, self.systems.label, self.systems.count)
+        self.systems = Systems(label, self.systems.count)
+        self.here = self._at(x, points)
+        n = self.systems.count
+        data = self._per_system(problem.data) + self.systems.sum((problem.prior.precision > 0) * 1.0)
+        self.dof = np.maximum(data - np.bincount(label, minlength=n + 1)[:n], 1)
+        cells = problem.data.shape[1]
+        self.floor = 4e-15 * self._per_system(problem.constant.reshape(len(problem.data), -1)[:, :cells])
+        self.status = np.full(n, Status.ITERATION_LIMIT, np.uint8)
+        self.status[~np.isfinite(self.here.total)] = Status.DIVERGED
+        self.iterations, self.damping = np.zeros(n, np.int32), np.full(n, float(settings.damping))
+        self.products = 0
+        owner = problem.owner()
+        seen = label < n
+        self.intervals = np.bincount(np.unique(np.stack([label[seen], owner[seen]]), axis=1)[0], minlength=n)
+
+    def _per_system(self, x: np.ndarray) -> np.ndarray:
+        """Sums of (parts, cells)."""
+        return np.bincount(self.of_cell.ravel() + 1, x.ravel(), self.systems.count + 1)[1:]
+
+    def _at(self, x: np.ndarray, points: Points | None = None) -> _Place:
+        points = self.problem.points(x) if points is None else points
+        gradient, chi2 = self.problem.slopes(points, x)
+        return _Place(x, points, chi2, gradient, self._per_system(chi2) + self.systems.sum(self.problem.surprise(x)))
+
+    def _mixed(self, one: _Place, other: _Place, taken: np.ndarray) -> _Place:
+        """`one`, but `other` in the systems `taken` (systems,)."""
+        if taken.all():
+            return other
+        unknowns = self.systems.spread(taken.astype(float)) > 0
+        x = np.where(unknowns, other.x, one.x)
+        return _Place(
+            x,
+            self.problem.points(x),
+            np.where(np.append(taken, False)[self.of_cell], other.chi2, one.chi2),
+            np.where(unknowns, other.gradient, one.gradient),
+            np.where(taken, other.total, one.total),
+        )
+
+    def step(self) -> bool:
+        """One linearisation, or two; whether anything is left to do."""
+        active = self.status == Status.ITERATION_LIMIT
+        if not active.any():
+            return False
+        self.iterations[active] += 1
+        self._wake(active)
+        here = self.here
+        least = np.maximum(self.settings.tol * np.maximum(here.total, 0) / self.dof * self.intervals, self.floor)
+        found, predicted = self._newton(here, active, least)
+        trial = self._moved(here, found, active)
+        small = predicted <= least
+        poor = active & ~small & np.isfinite(trial.total) & (here.total - trial.total < POOR * predicted)
+        if poor.any():
+            self._wake(poor)
+            second = self._moved(trial, self._newton(trial, poor, least)[0], poor)
+            trial = self._mixed(trial, second, poor & (second.total < trial.total))
+        self._judge(active, trial, predicted, small)
+        return bool((self.status == Status.ITERATION_LIMIT).any())
+
+    def _newton(self, at: _Place, active: np.ndarray, least: np.ndarray) -> tuple[Solved, np.ndarray]:
+        """The damped step of the systems `active`, and by how much it should lower chi2."""
+        label = np.where(self.systems.spread(active.astype(float)) > 0, self.systems.label, self.systems.count)
+        systems = Systems(label, self.systems.count)
+        damping = systems.spread(self.damping)
+        scale = self.blocks.diagonal(self.problem.count) * damping
+        found = solve(
+            lambda v: self.problem.product(at.points, v) + scale * v,
+            -at.gradient, self.blocks.inverse(damping), systems, TRUNCATION, 1e-3 * least, PRODUCTS,
+        )  # fmt: skip
+        self.products += found.products
+        bend = systems.sum(found.x * (found.product - scale * found.x))
+        return found, -2 * systems.sum(at.gradient * found.x) - bend
+
+    def _moved(self, at: _Place, found: Solved, active: np.ndarray) -> _Place:
+        """After a step of the systems `active`."""
+        moves = self.systems.spread(active.astype(float)) > 0
+        return self._at(self.problem.retract(at.x, np.where(moves, found.x, 0.0)))
+
+    def _judge(self, active: np.ndarray, trial: _Place, predicted: np.ndarray, small: np.ndarray) -> None:
+        """Take the steps that lower chi2, and change the damping as they deserve (Nielsen 1999, IMM-REP-1999-05)."""
+        gain = self.here.total - trial.total
+        accept = active & (gain >= -self.floor)
+        done = small & (~accept | (self.damping <= TRUSTED_DAMPING))
+        self.here = self._mixed(self.here, trial, accept)
+        good = small | (gain > GOOD * predicted)
+        easier = np.where(small, 1e-3, np.where(good & (self.damping > LEAST_DAMPING), 0.1, 1.0)) * self.damping
+        harder = np.maximum(self.damping * 10, 10 * LEAST_DAMPING)
+        self.damping = np.where(accept, np.maximum(easier, 1e-12), harder)
+        self.status[active & done] = Status.CONVERGED
+        self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
+        going = accept & (self.status == Status.ITERATION_LIMIT)
+        if (gain > STALE * self.dof)[going].any():
+            self.blocks = self.problem.blocks(self.here.points)
+
+    def _wake(self, active: np.ndarray) -> None:
+        """Only blocks of cells of active systems are worked on."""
+        cells = np.zeros(self.problem.cells.live.size * LANES, bool)
+        cells[: self.of_cell.shape[1]] = (np.append(active, False)[self.of_cell]).any(0)
+        self.problem.cells.live[:] = cells.reshape(-1, LANES).any(1)
+
+
+def fit(problem: Coupled, x: np.ndarray, settings: Settings) -> Minimum:
+    """Minimise chi2 from x (unknowns,)."""
+    course = _Fit(problem, x, settings)
+    for _ in range(settings.max_iter):
+        if not course.step():
+            break
+    problem.cells.live[:] = True
+    here = course.here
+    return Minimum(
+        here.x, here.points, problem.blocks(here.points), here.chi2, here.gradient, course.systems, course.of_cell,
+        course.status, course.iterations, course.dof, course.products,
+    )  # fmt: skip
