@@ -16,7 +16,7 @@ from ..io.solutions import GroupSolutions, ParmTable, Solutions
 from ..solve.report import Report
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
-from . import syntax
+from . import steady, syntax
 from .backend import limited, solver_of
 from .config import Solve, Step
 from .data import Data, Opened, Window, four, path_text
@@ -29,6 +29,7 @@ from .views import Collector, Flagging, View
 SAME = ("field", "scans", "intent", "spw", "combined")
 """What steps have in common that are solved together."""
 
+LOST = "gains slot by slot are lost in the noise, so drifts within its solution intervals are averaged over"
 SPW_LESS = "there are no solutions of {key} for spw {spw}, which this step needs; they are there for spw {known}"
 
 
@@ -122,10 +123,22 @@ class SolveRun:
         hands = self._hands(work, polarised, ms)
         places = self._places(work, left, solved)
         start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
-        ns = Scope()
         options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol, "backend": block.backend}
+        together = (hands == "all" and polarised) or self._mixed(work)
         if block.residual_threshold:
             options |= {"robust": "clip", "clip": block.residual_threshold}
+        drift, notes = None, []
+        if not work.again and steady.helps(work.steps[0], self._earlier(work), ms.groups):
+            with limited(block.n_workers):
+                drift = steady.fit(
+                    view, left, right, fixed, solved[0], start, surveys, self.ref, hands, together,
+                    (block.data_col, block.model_col), self._memory(), **options,
+                )  # fmt: skip
+            places = places if drift is None else [drift.placed, *places]
+            for here, tables in zip(fixed, () if drift is None else drift.tables, strict=drift is not None):
+                here.parms += tables
+            notes = [f"{work.keys[0]}: {LOST}"] if drift is None else []
+        ns = Scope()
         options |= self.solver
         chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
@@ -134,12 +147,11 @@ class SolveRun:
             report: Report = ns.forest().run(
                 view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
             )
-        result = Fitted(f"{work.title}, {window.title}", report, [], view.flagged)
+        result = Fitted(f"{work.title}, {window.title}", report, notes, view.flagged)
         if isinstance(view, Flagging):
             result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
-        together = (hands == "all" and polarised) or self._mixed(work)
-        for group, seen, tables in zip(ms.groups, surveys, report.tables.groups, strict=True):
-            result.notes += self._keep(work, window, ms, group, seen, tables, together)
+        for i, (group, seen, tables) in enumerate(zip(ms.groups, surveys, report.tables.groups, strict=True)):
+            result.notes += self._keep(work, window, i, group, seen, tables, together, drift)
         return result
 
     def _memory(self) -> float | None:
@@ -230,17 +242,20 @@ class SolveRun:
         self,
         work: Pass,
         window: Window,
-        ms: Opened,
+        number: int,
         group: Any,
         seen: Survey,
         tables: GroupSolutions,
         together: bool,
+        drift: steady.Drift | None,
     ) -> list[str]:
         """Refer new solutions to the reference antenna, and put them into the file."""
         by_label = {table.label: table for table in tables.parms}
         solved = {}
         for step in work.steps:
             own = {what: by_label[f"{step.key}.{what}"] for what in step.term.params}
+            if drift is not None:
+                drift.give_back(step, number, group, own)
             solved[step.key] = (step.term, own)
         notes = refer(solved, seen.order(self.ref), seen.antennas, together)
         for step in work.steps:

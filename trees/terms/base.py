@@ -107,6 +107,10 @@ class Term:
             )
         return {}
 
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Parms that have taken complex gains x, y into themselves, as far as they can (arrays that broadcast)."""
+        return {}
+
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         """Parms from matrices (..., 2, 2), and delays (..., 2) in s, of a file that has no Parms. Empty: cannot be told."""
         return {}

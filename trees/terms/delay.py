@@ -52,6 +52,9 @@ class Delay(Term):
             late_y, phase_y = late_y + between[:, 0], phase_y + between[:, 1]
         return {"delay_x": late_x, "phase_x": phase_x, "delay_y": late_y, "phase_y": phase_y}
 
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {f"phase_{c}": values[f"phase_{c}"] + np.angle(gain) for c, gain in (("x", x), ("y", y))}
+
     def settle(self, values: Mapping[str, np.ndarray], centre: float) -> Mapping[str, np.ndarray]:
         if self.phase_offset:
             return {}

@@ -37,6 +37,9 @@ class Gain(Term):
         x, y = gains_of(seen)
         return {"x": x, "y": y}
 
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {"x": values["x"] * x, "y": values["y"] * y}
+
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {"x": jones[..., 0, 0], "y": jones[..., 1, 1]}
 
@@ -80,6 +83,9 @@ class Phase(Term):
     def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
         x, y = gains_of(seen)
         return {"phase_x": np.angle(x), "phase_y": np.angle(y)}
+
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {f"phase_{c}": values[f"phase_{c}"] + np.angle(gain) for c, gain in (("x", x), ("y", y))}
 
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {"phase_x": np.angle(jones[..., 0, 0]), "phase_y": np.angle(jones[..., 1, 1])}

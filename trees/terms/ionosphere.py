@@ -40,6 +40,9 @@ class Tec(Term):
     def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
         return {"phase": values["phase"] + values["tec"] * TEC * (1 / new - 1 / old)}
 
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {"phase": values["phase"] + np.angle(x / np.abs(x) + y / np.abs(y))}
+
 
 class DelayTec(Term):
     """K and Z at once (crystal): a delay and a phase per polarisation, and the electron content, per antenna."""
@@ -82,6 +85,9 @@ class DelayTec(Term):
             turns = 2 * np.pi * (values[f"delay_{c}"] * old - delay * new)
             found |= {f"delay_{c}": delay, f"phase_{c}": values[f"phase_{c}"] + turns + 2 * tec * (1 / new - 1 / old)}
         return found
+
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {f"phase_{c}": values[f"phase_{c}"] + np.angle(gain) for c, gain in (("x", x), ("y", y))}
 
 
 class Faraday(Term):
