@@ -38,6 +38,8 @@ Channels = Annotated[str | None, typer.Option(help="Channels, such as 10~50 (bot
 Antennas = Annotated[str | None, typer.Option(help="Antennas: names or numbers, with commas.")]
 Taql = Annotated[str | None, typer.Option(help="A TaQL condition on rows.")]
 Ms = Annotated[str | None, typer.Option("--ms", help="Measurement Set.")]
+Memory = Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")]
+Reference = Annotated[str | None, typer.Option(help="Antenna whose phases, where data leave them free, are made zero.")]
 Chosen = Annotated[list[str] | None, typer.Option("-o", "--option", help="key=value for the script; repeat as needed.")]
 
 
@@ -122,7 +124,8 @@ def run(
     taql: Taql = None,
     solutions: Annotated[str | None, typer.Option(help="HDF5 file for the solutions.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing solution file.")] = False,
-    memory: Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")] = None,
+    memory: Memory = None,
+    ref_antenna: Reference = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value that replaces one of CONFIG.yaml; repeat as needed.")
     ] = None,
@@ -139,7 +142,14 @@ def run(
     """Solve and correct: a script with an equation of your own, or a configuration of Jones terms."""
     selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
     if Path(file).suffix in (".yaml", ".yml"):
-        others = {"--ms": ms, "--option": option, "--solutions": solutions, "--memory": memory, **selection}
+        others = {
+            "--ms": ms,
+            "--option": option,
+            "--solutions": solutions,
+            "--memory": memory,
+            "--ref-antenna": ref_antenna,
+        }
+        others |= selection
         given = [name if name.startswith("--") else f"--{name}" for name, value in others.items() if value]
         if given:
             raise ConfigError(
@@ -152,7 +162,7 @@ def run(
             "--set, --resume and --report are for configurations; give options to a script with -o key=value"
         )
     else:
-        done = _run_script(file, ms, option, selection, solutions, overwrite, memory, dry_run, quiet)
+        done = _run_script(file, ms, option, selection, solutions, overwrite, memory, ref_antenna, dry_run, quiet)
     if done is None:
         return 0
     if not quiet:
@@ -182,6 +192,7 @@ def _run_script(
     solutions: str | None,
     overwrite: bool,
     memory: str | None,
+    ref_antenna: str | None,
     dry_run: bool,
     quiet: bool,
 ) -> Any:
@@ -201,7 +212,9 @@ def _run_script(
             print("\n".join(check(forest, data, solutions, overwrite)))
             return None
         size = _memory(memory)
-        report = forest.run(data, solutions, overwrite=overwrite, memory=size, progress=not quiet)
+        report = forest.run(
+            data, solutions, overwrite=overwrite, memory=size, progress=not quiet, ref_antenna=ref_antenna
+        )
     total = sum(seconds.values()) + report.seconds.pop("total")
     report.seconds = {**seconds, **report.seconds, "total": total}
     return report
@@ -258,7 +271,7 @@ def explain(
     channels: Channels = None,
     antennas: Antennas = None,
     taql: Taql = None,
-    memory: Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")] = None,
+    memory: Memory = None,
 ) -> None:
     """What will be computed, when, and of which size; how every Solver will fit, on which cells, in which tiles."""
     selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)

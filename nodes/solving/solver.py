@@ -27,7 +27,7 @@ class Solver(NodeClass):
     commutative = True
     equations = child(help="Condeq nodes", many=True)
     solvable = option(type=(str, tuple), required=True, help="a tag or a Parm's name, or a list of these")
-    max_iter = option(60, type=int, help="iterations after which a problem counts as not converged")
+    max_iter = option(60, type=int, help="damped steps after which a problem counts as not converged")
     tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
     algorithm = option(
         "auto",

@@ -11,6 +11,7 @@ import numpy as np
 from ..graph.node import Family
 from ..plan.apply import OWN
 from ..plan.lower import Lowering, Source
+from ..plan.subset import paths
 from ..plan.template import NodeFailure, Template
 from ..ring import Plane
 from ..solve.contract import contract
@@ -58,24 +59,10 @@ class Sinks:
             raise NodeFailure(node.number, text)
         elements = tensor.elements if tensor.dims else (tensor.elements[0], 0, 0, tensor.elements[0])
         planes, sources, plane_of = products(low, elements, self.visibilities, len(node.index))
+        parms = paths(self.families, node.child, node.index, self.state.parms)
         targets = {f for f, _ in sources if f not in self.visibilities.baseline}
         cascade = Cascade(self.families, targets, templates, self.state, self.visibilities.data)
-        return _Compiled(node, planes, sources, plane_of, cascade, self._parms(node))
-
-    def _parms(self, node: SinkNode) -> list[tuple[int, np.ndarray]]:
-        found: dict[tuple[int, bytes], tuple[int, np.ndarray]] = {}
-        stack = [(node.child, node.index)]
-        seen = set()
-        while stack:
-            number, path = stack.pop()
-            if (number, path.tobytes()) in seen:
-                continue
-            seen.add((number, path.tobytes()))
-            if self.families[number].cls.role == "parm":
-                found[number, path.tobytes()] = (number, path)
-            for kid in self.families[number].kids:
-                stack.extend((kid.family, column) for column in np.atleast_2d(np.asarray(kid.index)[path].T))
-        return list(found.values())
+        return _Compiled(node, planes, sources, plane_of, cascade, list(parms))
 
     def columns(
         self, tile: Any, before: Mapping[str, np.ndarray]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -300,15 +300,7 @@ class GroupRun:
     def notes(self) -> list[str]:
         """What the user should know of single Parms where their interval as a whole is good."""
         found = [f"{self.name} {text}" for text in self.failures()]
-        stood_in = Counter[str]()
-        for fitted in self.history.values():
-            for _, _, outcome in (part for item in fitted for part in item.components):
-                stood_in.update(outcome.stood_in)
-        for node, count in stood_in.items():
-            text = (
-                f"reference antenna {self.reference} has no solution in {count} intervals: {node} took its place there"
-            )
-            found.append(f"{self.name} {text}")
+        found += [f"{self.name} {text}" for text in self._referred()] if self.reference else []
         for parm in self.state.parms.values():
             lost = (parm.status == Status.LOW_SNR).sum((1, 2))
             names = [parm.names[i] for i in np.flatnonzero(lost)]
@@ -317,6 +309,25 @@ class GroupRun:
                 text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {parm.status[0].size} intervals"
                 found.append(f"{self.name} {text}{' at most' if len(names) > 1 else ''}")
         return found
+
+    def _referred(self) -> Iterator[str]:
+        """What was made zero at the reference antenna, and what took its place where it has no solution."""
+        counts, coupled = Counter[str](), False
+        for item in (item for fitted in self.history.values() for item in fitted):
+            for _, _, outcome in item.components:
+                coupled |= outcome.referred is None
+                counts.update(outcome.referred or {})
+        own = [f"{node} in {count}" for node, count in counts.items() if self.reference in node.split(":")[1:]]
+        if own:
+            more = f" and {len(own) - 4} more Parms" if len(own) > 4 else ""
+            yield f"refers to {self.reference}: zero is the phase (or value) of {', '.join(own[:4])}{more} intervals"
+        if coupled:
+            yield f"has Parms that are fitted jointly or tied to their neighbours: these do not refer to {self.reference}"
+        elif not counts:
+            yield f"leaves nothing free that could refer to {self.reference}"
+        for node, count in counts.items():
+            if self.reference not in node.split(":")[1:]:
+                yield f"reference antenna {self.reference} has no solution in {count} intervals: {node} took its place there"
 
 
 def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted, Any, Any]]) -> SolverSummary:

@@ -276,6 +276,7 @@ def _joined(
         chi2=np.where(system < len(found.status), chi2, before.chi2),
         dof=np.where(system < len(found.status), dof, before.dof),
         variance=np.where(np.isfinite(before.variance), variance, before.variance),
+        referred=None,
     )
 
 

@@ -9,11 +9,13 @@ import numpy as np
 
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
 from ..plan.depends import depends
+from ..plan.subset import paths
 from ..ring import Plane
 from ..solve.report import Report
 from ..solve.status import Status
 from .cascade import Cascade
 from .group import GroupRun
+from .jones_errors import errors
 
 
 def metadata(report: Report) -> dict[str, str | float | int]:
@@ -113,34 +115,36 @@ def _jones_table(run: GroupRun, number: int, label: str, antennas: list[str], so
     tensor = cascade.tensors(tile)[number]
     planes = [np.asarray(e.array) if isinstance(e, Plane) else np.full((1, 1, 1), e) for e in tensor.elements]
     shape = np.broadcast_shapes(*(p.shape for p in planes))
-    full = np.stack([np.broadcast_to(p, shape) for p in planes], -1).astype(complex)
-    full = np.broadcast_to(full, (len(antennas), *full.shape[1:]))
-    slots, time = _axis([state.parms[n].slot_interval for n in solved], group.time, shape[1])
-    chans, freq = _axis([state.parms[n].chan_interval for n in solved], group.freq, shape[2])
+    known = errors(cascade, number, tile, solved, planes)
+    full, sigma = (
+        np.broadcast_to(np.stack([np.broadcast_to(p, shape) for p in parts], -1), (len(antennas), *shape[1:], 4))
+        for parts in (planes, known)
+    )
+    slots, time = _axis([state.parms[n].slot_interval for n in solved], group.time, full.swapaxes(0, 1))
+    chans, freq = _axis([state.parms[n].chan_interval for n in solved], group.freq, full.swapaxes(0, 2))
     bad = np.zeros((len(antennas), group.time.size, group.freq.size), bool)
-    for n in solved:
+    for n, members in paths(run.families, number, np.arange(len(antennas)), solved):
         parm = state.parms[n]
-        if parm.status.shape[0] % len(antennas) == 0:
-            wrong = (parm.status != Status.CONVERGED).reshape(-1, len(antennas), *parm.status.shape[1:]).any(0)
-            bad |= wrong[:, parm.slot_interval][:, :, parm.chan_interval]
-    picked = full[:, slots if shape[1] > 1 else np.zeros_like(slots)][
-        :, :, chans if shape[2] > 1 else np.zeros_like(chans)
-    ]
-    jones = picked.transpose(0, 2, 1, 3).reshape(len(antennas), len(chans), len(slots), 2, 2)
+        wrong = (parm.status[members] != Status.CONVERGED) & parm.fitted[members, None, None]
+        bad |= wrong[:, parm.slot_interval][:, :, parm.chan_interval]
+    t, f = slots if shape[1] > 1 else np.zeros_like(slots), chans if shape[2] > 1 else np.zeros_like(chans)
+    jones, spread = (
+        a[:, t][:, :, f].transpose(0, 2, 1, 3).reshape(len(antennas), len(chans), len(slots), 2, 2)
+        for a in (full.astype(complex), sigma)
+    )
     flags = bad[:, slots][:, :, chans].transpose(0, 2, 1)
     basis = {"X": "linear", "R": "circular"}.get((group.corrs or ("",))[0][:1], "")
-    errors = np.full(jones.shape, np.nan)
-    return JonesTable(label, antennas, jones, flags, time, freq, errors, basis)
+    return JonesTable(label, antennas, jones, flags, time, freq, spread, basis)
 
 
-def _axis(intervals: list[np.ndarray], centres: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cells at which to take the Jones, and their centres: one per common interval where the values are constant in it."""
+def _axis(intervals: list[np.ndarray], centres: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells at which to take the Jones, and their centres: one per common interval where the `values` (cells or 1, ...) are
+    constant in it, else all."""
     changes = np.zeros(centres.size, bool)
     changes[0] = True
     for interval in intervals:
         changes[1:] |= np.diff(interval) != 0
-    starts = np.flatnonzero(changes)
-    if extent > 1 and starts.size == 1:
+    starts, label = np.flatnonzero(changes), np.cumsum(changes) - 1
+    if len(values) > 1 and not np.array_equal(values[starts][label], values, equal_nan=True):
         return np.arange(centres.size), centres
-    label = np.cumsum(changes) - 1
     return starts, np.bincount(label, centres) / np.bincount(label)

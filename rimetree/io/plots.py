@@ -11,16 +11,15 @@ import numpy as np
 
 from ..errors import DataError
 from ..status import Status
-from .panels import COLOURS, Curves, Series, against_names, draw, freq_axis, new_figure, outline, time_axis
-from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable
+from .convergence import solver_figure
+from .panels import COLOURS, Curves, Series, against_names, draw, freq_axis, time_axis
+from .solution_tables import GroupSolutions, JonesTable, ParmTable
 from .solutions import Solutions
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RECEPTORS = {"linear": "XY", "circular": "RL"}
-STATUS_COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9", "#d67ab1")
 LINES = 5
 """How many channels (or slots) are drawn as lines of their own where a table varies along the other axis too."""
 
@@ -29,7 +28,8 @@ def plot(solutions: Solutions, folder: str | Path) -> list[Path]:
     """Draw all solutions as PNG files in `folder` (made where missing), whose paths are returned.
 
     A Jones term gives amplitude and phase against time and against frequency; real Parms (and complex ones, where there
-    are no Jones terms) their value; a Solver chi-squared and iterations per interval. What is trivial (amplitudes that
+    are no Jones terms) their value; a Solver chi-squared before and after, and iterations,
+    per interval. What is trivial (amplitudes that
     are all 1, phases that are all 0) is left out. Raises DataError where the folder cannot be written.
     """
     folder = Path(folder)
@@ -65,7 +65,7 @@ def _figures(group: GroupSolutions) -> Iterator[tuple[str, Figure]]:
             yield from _parm_figures(parm, place)
     for solver in group.solvers:
         if solver.status.size:
-            yield f"solver_{solver.name}", _solver_figure(solver, place)
+            yield f"solver_{solver.name}", solver_figure(solver, place)
 
 
 def _jones_figures(table: JonesTable, place: str) -> Iterator[tuple[str, Figure]]:
@@ -181,43 +181,3 @@ def _series(shown: dict[str, tuple[np.ndarray, np.ndarray]], bad: np.ndarray, ax
         Series(name, COLOURS[k % len(COLOURS)], np.where(wrong, np.nan, lines(v)), lines(e), wrong)
         for k, (name, (v, e)) in enumerate(shown.items())
     ]
-
-
-def _solver_figure(table: SolverTable, place: str) -> Figure:
-    """chi-squared per degree of freedom and iterations of each solution interval, coloured by status."""
-    figure = new_figure(11, 6)
-    parts = [c for c in table.components if c]
-    title = f"Solver {table.name}" + (f" [{', '.join(parts[:3])}{', ...' if len(parts) > 3 else ''}]" if parts else "")
-    reduced = np.where(table.dof > 0, table.chi2 / np.maximum(table.dof, 1), np.nan)
-    time, time_label = time_axis(table.time.mean(1))
-    freq, freq_label = freq_axis(table.freq.mean(1))
-    along_freq = table.status.shape[1] == 1 and table.status.shape[2] > 1
-    x, xlabel = (freq, freq_label) if along_freq else (time, time_label)
-    x = np.arange(x.size) if np.isnan(x).any() else x
-    grid = np.broadcast_to(x if along_freq else x[:, None], table.status.shape)
-    axes = figure.subplots(2, 1, sharex=True)
-    for ax, values, label in zip(axes, (reduced, table.iterations), ("chi² / dof", "iterations"), strict=True):
-        _status_dots(ax, grid, values, table.status)
-        outline(ax)
-        ax.set_ylabel(label)
-    axes[0].axhline(1, color="#888888", lw=0.8, ls="--", zorder=0)
-    good = reduced[np.isfinite(reduced) & (reduced > 0)]
-    if good.size and good.max() > 30 * good.min():
-        axes[0].set_yscale("log")
-    top = max(int(table.iterations.max()), 1)
-    axes[1].set_ylim(-0.05 * top, 1.08 * top)
-    axes[1].set_xlabel(xlabel if np.isfinite(table.time).all() else "solution interval")
-    handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, markerscale=2)
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", weight="bold")
-    figure.text(0.01, 0.945, place, color="#555555", va="top")
-    return figure
-
-
-def _status_dots(ax: Axes, x: np.ndarray, values: np.ndarray, status: np.ndarray) -> None:
-    names = {int(s): s.word for s in Status}
-    for code in np.unique(status):
-        chosen = status == code
-        colour = STATUS_COLOURS[code] if code < len(STATUS_COLOURS) else "black"
-        label = f"{names.get(int(code), f'status {code}')} ({chosen.sum()})"
-        ax.plot(x[chosen], values[chosen], ".", color=colour, ms=4, label=label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +61,22 @@ def marks(
             else:
                 found[kid.family] = _mark(families[kid.family].size, used)
     return found
+
+
+def paths(
+    families: Mapping[int, Family], number: int, members: np.ndarray, wanted: Container[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each way from some `members` of a family down to one of the families `wanted`: its number, and which member each gets to."""
+    stack, seen = [(number, members)], set()
+    while stack:
+        n, path = stack.pop()
+        if (n, path.tobytes()) in seen:
+            continue
+        seen.add((n, path.tobytes()))
+        if n in wanted:
+            yield n, path
+        for kid in families[n].kids:
+            stack.extend((kid.family, column) for column in np.atleast_2d(np.asarray(kid.index)[path].T))
 
 
 def _mark(size: int, index: np.ndarray) -> np.ndarray:

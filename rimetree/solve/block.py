@@ -131,7 +131,8 @@ class Block:
         fit, course, n = self.fit, self.course, self.fit.problem.count
         fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
         fit.status[self.where] = course.status[: self.count]
-        fit.iterations[self.where] = course.iterations[: self.count]
+        alternated = np.where(np.isfinite(course.chi2[0]), fit.rules.alternations, 0)
+        fit.iterations[self.where] = (course.iterations + alternated)[: self.count]
         fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
         worked = np.isfinite(course.chi2[0, : self.count])
         if not worked.any():

@@ -7,6 +7,7 @@ import numpy as np
 from .bounds import Constraints, Prior, clip
 from .forms import Tables
 from .outcome import NULL_DIRECTIONS
+from .outside import PACKAGES
 from .problem import Problem
 from .settings import Settings
 from .simd import LANES
@@ -49,7 +50,7 @@ class Fit:
         order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
         gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
-        alternations = ALTERNATIONS if problem.multiplicative else 0
+        alternations = ALTERNATIONS if problem.multiplicative and settings.algorithm not in PACKAGES else 0
         limits = self.constraints.bounds
         self.rules = Rules(
             order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol), limits

@@ -21,6 +21,7 @@ class Outcome:
 
     status: np.ndarray
     iterations: np.ndarray
+    """Steps that were tried, alternating ones among them."""
     chi2_start: np.ndarray
     chi2: np.ndarray
     dof: np.ndarray
@@ -35,7 +36,7 @@ class Outcome:
     gauge: np.ndarray
     gauges: list[str]
     """The null directions of each interval in words: gauges[gauge[s]], "" where there are none (see `gauges`)."""
-    stood_in: dict[str, int]
-    """Parms referred to where the reference has no solution, and in how many intervals."""
+    referred: dict[str, int] | None
+    """Parms whose phase (or value) was made zero, and in how many intervals (see `referring`); None where fits are coupled."""
     smoothness: np.ndarray | None = None
     """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""

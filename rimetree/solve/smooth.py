@@ -288,6 +288,7 @@ class _Joint:
             null=null,
             unconstrained=free,
             lost=lost,
+            referred=None,
             gauge=gauge,
             gauges=gauges,
             smoothness=self.walk.chi2(self.accepted),

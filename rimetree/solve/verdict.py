@@ -43,7 +43,7 @@ def verdict(fit: Fit) -> Outcome:
     number, freedom = freedoms(
         problem.meaning, problem.retract.matrices, own, fit.null, problem.structure.setdefault("freedoms", {})
     )
-    stood_in = _refer(fit, number, freedom, ~lost & ~free) if fit.settings.reference else {}
+    referred = _refer(fit, number, freedom, ~lost & ~free) if fit.settings.reference else {}
     gauge, gauges = in_words(number, freedom)
     return Outcome(
         fit.status,
@@ -59,13 +59,14 @@ def verdict(fit: Fit) -> Outcome:
         lost,
         gauge,
         gauges,
-        stood_in,
+        referred,
     )
 
 
 def _refer(fit: Fit, number: np.ndarray, freedom: Sequence[Free], good: np.ndarray) -> dict[str, int]:
-    """Make the phases of the reference zero, and errors those of differences to it. Returns who stood in for it."""
-    problem, wanted, stood_in = fit.problem, fit.settings.reference, Counter[str]()
+    """Make the phases of the reference zero, and errors those of differences to it. Returns what was made zero how
+    often."""
+    problem, wanted, referred = fit.problem, fit.settings.reference, Counter[str]()
     if problem.meaning is None:
         return {}
     pinned = np.zeros(good.shape, np.bool_)
@@ -77,9 +78,8 @@ def _refer(fit: Fit, number: np.ndarray, freedom: Sequence[Free], good: np.ndarr
         for reference, group in chosen:
             turn_to_zero(problem.meaning, own[:, s], reference, group)
             pinned[reference + (problem.meaning.part[reference] > 0), s] = True
-            node = str(problem.meaning.node[reference])
-            stood_in[node] += wanted not in node.split(":")[1:]
+            referred[str(problem.meaning.node[reference])] += 1
     fit.theta[problem.unknowns] = own
     atoms = problem.atoms(fit.theta)
     shared(lambda s0: Block(fit, s0).errors_without(atoms, pinned), fit.starts)
-    return {node: count for node, count in stood_in.items() if count}
+    return dict(referred)

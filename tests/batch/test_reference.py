@@ -117,6 +117,27 @@ def test_a_dead_reference_is_replaced_and_said(kit) -> None:
     assert (phases[2, :4] == 0).all() and (table.status[2, 4:] == Status.NO_DATA).all()
     assert ((phases[[0, 1, 3, 4], 4:] == 0).sum(0) == 1).all()
     assert "reference antenna ant02 has no solution in " in str(report)
+    assert "refers to ant02: zero is the phase (or value) of xx:ant02 in 4 intervals" in str(report)
+
+
+def test_what_cannot_refer_is_said(kit) -> None:
+    """Fits that couple intervals do not refer; a real gain has no phase that could be free."""
+    o = kit.observe()
+    ms = rt.MeasurementSet(o.path)
+
+    def said(value: complex, **options: Any) -> str:
+        ns = rt.Scope()
+        for p in ms.antennas:
+            g = ns.g(p) << Meq.Parm(value, tags="x", solint=2, **options)
+            ns.J(p) << Meq.Matrix22(g, 0, 0, g)
+        for p, q in ms.baselines:
+            model = Meq.MatrixMultiply(ns.J(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.J(q)))
+            ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+        ns.solve << Meq.Solver(*ns.eq, solvable="x")
+        return str(ns.forest().run(ms, progress=False, ref_antenna="ant02"))
+
+    assert "these do not refer to ant02" in said(1 + 0j, smooth="0.1/60s")
+    assert "field0/spw0 leaves nothing free that could refer to ant02" in said(1.0)
 
 
 def test_an_unknown_reference_is_refused(kit) -> None:

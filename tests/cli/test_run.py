@@ -154,6 +154,18 @@ def test_debug_shows_the_traceback(monkeypatch, ms, script):
         main(["run", str(script), "--ms", str(ms), "--debug"])
 
 
+def test_a_reference_antenna(rimetree, ms, script, tmp_path: Path):
+    path = tmp_path / "s.h5"
+    result = rimetree("run", script, "--ms", ms, "--ref-antenna", "ant02", "--solutions", path)
+    assert (result.code, "refers to ant02: zero is the phase (or value) of g:ant02 in 6 intervals" in result.out) == (
+        0,
+        True,
+    )
+    assert not np.angle(Solutions.load(path).parm("g").values[2]).any()
+    wrong = rimetree("run", script, "--ms", ms, "--ref-antenna", "ant2")
+    assert wrong.code == 1 and "did you mean 'ant0" in wrong.err and len(wrong.err.splitlines()) == 1
+
+
 def test_explain(rimetree, ms, script):
     whole = rimetree("explain", script, "--ms", ms)
     assert whole.code == 0

@@ -181,6 +181,15 @@ def test_solver_statistics_by_status(tmp_path, monkeypatch):
     ]
     assert line(bottom, "iteration limit (1)").get_ydata() == [60]
     assert top.get_yscale() == "log"
+    assert np.allclose(line(top, "before").get_ydata(), 9 / 100)
+
+
+def test_a_solver_with_intervals_in_time_and_frequency_is_drawn_as_images_too(tmp_path, monkeypatch):
+    table = solver(5, 6)
+    table.status[0, 2, 3], table.chi2[0, 2, 3] = Status.DIVERGED, 1e4
+    axes = axes_of(tmp_path, monkeypatch, solvers=[table])["solver_solve"]
+    chi2, status = (axes[i].collections[0].get_array().reshape(6, 5) for i in (1, 3))
+    assert chi2[3, 2] == pytest.approx(2) and status[3, 2] == Status.DIVERGED and (status == Status.DIVERGED).sum() == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (5, 6)])
