@@ -53,6 +53,8 @@ class MeasurementSet:
         pool: bool = False,
         intent: Any = None,
     ) -> None:
+        if not isinstance(path, (str, PathLike)):
+            raise ConfigError(f"MeasurementSet({path!r}): expected one path; rt.MeasurementSets takes a list of them")
         self.path = Path(path)
         self.selection = Selection(field, spw, scans, channels, antennas, taql, intent)
         self._table = open_main(self.path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, DataError, nearest
 from ..io.caltable import CalFile, CalTable
 from . import syntax
 from .config import Fluxscale
@@ -62,6 +62,7 @@ class FluxscaleRun:
 
     def __init__(self, block: Fluxscale) -> None:
         self.block = block
+        self._opened: dict[str, Data] = {}
 
     def run(self, files: dict[str, CalFile]) -> tuple[CalFile, list[Scale]]:
         """The file with scaled gains, and the scales; `files`: solution files by path.
@@ -71,6 +72,13 @@ class FluxscaleRun:
         multiplied by s = |g_ref| / |g_transfer|, and its flux is M / s^2. Running it again changes nothing.
         Raises ConfigError where a field or key has no solutions.
         """
+        try:
+            return self._run(files)
+        finally:
+            for data in self._opened.values():
+                data.close()
+
+    def _run(self, files: dict[str, CalFile]) -> tuple[CalFile, list[Scale]]:
         block = self.block
         source, target = files[block.reference_table], files[block.transfer_table]
         key = syntax.resolve(block.jones_type, source.keys, f"fluxscale: {block.reference_table}")
@@ -97,12 +105,25 @@ class FluxscaleRun:
                 f"fluxscale: {path}: {key} has no solutions of field {field!r}{nearest(field, known)}; it has "
                 f"{', '.join(dict.fromkeys(known))}"
             )
-        wanted = (
-            None
-            if self.block.spw is None
-            else {int(n) for n in str(self.block.spw).split(",") if n.strip().isdecimal()}
-        )
-        return [t for t in found if wanted is None or t.spw in wanted]
+        if self.block.spw is None:
+            return found
+        wanted = {window.id for window in self._data(found[0]).windows(self.block.spw)}
+        chosen = [t for t in found if t.spw in wanted]
+        if not chosen:
+            there = ", ".join(str(t.spw) for t in found)
+            raise ConfigError(
+                f"fluxscale: {path}: {key} of field {field} has no solutions for spw {self.block.spw}; it has them for spw {there}"
+            )
+        return chosen
+
+    def _data(self, table: CalTable) -> Data:
+        """The Measurement Set that a table was solved on, or that the block names. DataError where it is not there."""
+        path = self.block.ms or paths_of(str(table.attrs.get("ms", "")))
+        if not path:
+            raise DataError(f"fluxscale: {table.key} does not say its Measurement Set; say it in the block, ms: x.ms")
+        if str(path) not in self._opened:
+            self._opened[str(path)] = Data(path)
+        return self._opened[str(path)]
 
     def _reference(self, file: CalFile, key: str, table: CalTable) -> list[CalTable]:
         """The tables of the reference fields in the spectral window of a transfer field."""
@@ -117,14 +138,12 @@ class FluxscaleRun:
         return found
 
     def _scale(self, references: Sequence[CalTable], table: CalTable) -> Scale:
-        ratios = [_ratios(_original(r), _original(table)) for r in references]
-        centre, error, scatter = (np.zeros(2) for _ in range(3))
-        count = 0
-        every = np.concatenate(ratios)
+        found = [_ratios(_original(r), _original(table)) for r in references]
+        every, sigma = (np.concatenate([pair[i] for pair in found]) for i in (0, 1))
         kept = np.isfinite(every).all(1)
-        for _ in range(ROUNDS):
-            middle = np.median(every[kept], 0) if kept.any() else np.full(2, np.nan)
-            spread = 1.4826 * np.median(np.abs(every[kept] - middle), 0) if kept.any() else np.zeros(2)
+        for _ in range(ROUNDS if kept.any() else 0):
+            middle = np.median(every[kept], 0)
+            spread = np.maximum(1.4826 * np.median(np.abs(every[kept] - middle), 0), np.median(sigma[kept], 0))
             with np.errstate(invalid="ignore"):
                 kept = kept & (np.abs(every - middle) <= CLIP * np.maximum(spread, 1e-9)).all(1)
         if not kept.any():
@@ -133,7 +152,7 @@ class FluxscaleRun:
             )
         centre, count = every[kept].mean(0), int(kept.sum())
         scatter = every[kept].std(0, ddof=1) if count > 1 else np.zeros(2)
-        error = scatter / np.sqrt(count)
+        error = np.maximum(scatter, np.sqrt((sigma[kept] ** 2).mean(0))) / np.sqrt(count)
         return Scale(
             table.field, ", ".join(r.field for r in references), table.spw, float(table.freq.mean()), centre, error, scatter,
             count, self._model(table),
@@ -141,13 +160,15 @@ class FluxscaleRun:
 
     def _model(self, table: CalTable) -> float:
         """Flux of the model of a transfer field: the mean amplitude of the parallel hands, Jy."""
-        data = Data(self.block.ms or paths_of(str(table.attrs.get("ms", ""))))
-        try:
-            window = next(data.windows(table.spw))
-            ms = data.select(window, table.field or None, pool=not table.field)
-            return survey(ms, ms.groups[0], self.block.model_col).flux
-        finally:
-            data.close()
+        data = self._data(table)
+        ms = data.select(next(data.windows(table.spw)), table.field or None, pool=not table.field)
+        flux = survey(ms, ms.groups[0], self.block.model_col).flux
+        if not flux > 0:
+            raise DataError(
+                f"fluxscale: {data.path}: {self.block.model_col} of field {table.field}, spw {table.spw} is zero or flagged, so the "
+                "flux cannot be told from the gains; set the model that they were solved with"
+            )
+        return flux
 
     def _attrs(self, found: Scale, references: Sequence[CalTable], key: str) -> dict[str, Any]:
         return {
@@ -169,19 +190,34 @@ class FluxscaleRun:
         }
 
 
-def _ratios(reference: CalTable, table: CalTable) -> np.ndarray:
-    """(antennas in common, 2): mean |g| of the reference field over that of the other, NaN where one has none."""
+def _ratios(reference: CalTable, table: CalTable) -> tuple[np.ndarray, np.ndarray]:
+    """(antennas in common, 2): mean |g| of the reference field over that of the other, NaN where one has none; 1 sigma of it.
+
+    Antennas scatter by chance less than their errors allow where they are few: both are needed.
+    """
     common = [name for name in reference.antennas if name in table.antennas]
-    return np.array([_amplitude(reference, name) / _amplitude(table, name) for name in common]).reshape(-1, 2)
+    pairs = [(_amplitude(reference, name), _amplitude(table, name)) for name in common]
+    ratio = np.array([one / other for (one, _), (other, _) in pairs]).reshape(-1, 2)
+    relative = np.array([np.hypot(e / one, f / other) for (one, e), (other, f) in pairs]).reshape(-1, 2)
+    return ratio, ratio * relative
 
 
-def _amplitude(table: CalTable, antenna: str) -> np.ndarray:
-    """Root of the mean power of both hands of an antenna, over time and frequency."""
+def _amplitude(table: CalTable, antenna: str) -> tuple[np.ndarray, np.ndarray]:
+    """Root of the mean power of both hands of an antenna, over time and frequency, and its error.
+
+    An error of a gain holds for a complex number, so half its square for the amplitude; it is brought to the noise that there
+    was by chi2. 0 where errors are not known.
+    """
     i = table.antennas.index(antenna)
     good = ~table.flags[i]
     if not good.any():
-        return np.full(2, np.nan)
-    return np.sqrt((np.abs(np.stack([table.jones[i][good][:, c, c] for c in (0, 1)], -1)) ** 2).mean(0))
+        return np.full(2, np.nan), np.zeros(2)
+    size, sigma = (np.stack([a[i][good][:, c, c] for c in (0, 1)], -1) for a in (np.abs(table.jones), table.errors))
+    dof = table.stats["dof"].sum() if "dof" in table.stats else 0
+    scale = np.nansum(table.stats["chi2"]) / dof if dof else 1.0
+    root = np.sqrt((size**2).mean(0))
+    error = np.sqrt(scale / 2 * np.nan_to_num((size * sigma) ** 2).sum(0)) / (len(size) * root)
+    return root, error
 
 
 def _original(table: CalTable) -> CalTable:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rimetree.errors import ConfigError
+from rimetree.errors import ConfigError, DataError
 from rimetree.io.caltable import CalFile
 from rimetree.io.ms import MeasurementSet
 from rimetree.pipeline.load import check
@@ -80,3 +80,68 @@ def test_a_field_that_is_not_there_is_named(two):
     path, _ = two
     with pytest.raises(ConfigError, match="did you mean 'field1'"):
         run_blocks(check(blocks(path, transfer_field="feild1")), progress=False)
+
+
+@pytest.fixture
+def windows(raw_ms, edit):
+    """Two fields in three windows; the second of 2 Jy (nu / 1.5 GHz)^-0.7, its model 1 Jy."""
+    from casacore.tables import table
+
+    pairs = [(p, q) for p in range(5) for q in range(p + 1, 5)]
+    rows = [(p, q, 5e9 + 10 * t, 1 + t // 6, t // 6, d) for t in range(12) for d in range(3) for p, q in pairs]
+    path = raw_ms(rows, [(4, ("XX", "XY", "YX", "YY"))] * 3)
+    centres = [1.2e9, 1.5e9, 1.8e9]
+    with edit(path / "SPECTRAL_WINDOW") as window:
+        for i, centre in enumerate(centres):
+            window.putcell("CHAN_FREQ", i, centre + 1e6 * (np.arange(4) - 1.5))
+            window.putcell("NAME", i, f"band{i}")
+    with MeasurementSet(path) as ms:
+        ms.ensure_column("MODEL_DATA")
+        names = [f.name for f in ms.fields]
+        spws = {g.ddid: g.spw_id for g in ms.groups}
+    rng = np.random.default_rng(6)
+    gains = (1 + 0.1 * rng.normal(size=(5, 2))) * np.exp(2j * np.pi * rng.uniform(size=(5, 2)))
+    with table(str(path), readonly=False, ack=False) as main:
+        p, q, field, ddid = (main.getcol(n) for n in ("ANTENNA1", "ANTENNA2", "FIELD_ID", "DATA_DESC_ID"))
+        shape = main.getcol("DATA").shape
+        freq = np.array([centres[spws[d]] for d in ddid.tolist()])
+        flux = np.where(field == 0, 10.0, 2.0 * (freq / 1.5e9) ** -0.7)[:, None, None]
+        response = (gains[p][:, :, None] * gains[q].conj()[:, None, :]).reshape(-1, 1, 4) * [1, 0, 0, 1]
+        noise = 0.05 * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+        main.putcol("DATA", (flux * response + noise).astype(np.complex64))
+        model = np.where(field == 0, 10, 1)[:, None, None] * np.broadcast_to([1, 0, 0, 1], shape)
+        main.putcol("MODEL_DATA", model.astype(np.complex64))
+    return path, names
+
+
+def test_the_spectral_index_over_windows_is_true_within_its_error(windows):
+    path, (reference, transfer) = windows
+    content = blocks(path, reference_field=reference, transfer_field=transfer)
+    content["solve"]["field"] = [reference, transfer]
+    del content["apply"]
+    report = run_blocks(check(content), progress=False)
+    assert [s.spw for s in report.scales] == [0, 1, 2]
+    for scale in report.scales:
+        true = 2 * (scale.freq / 1.5e9) ** -0.7
+        assert abs(scale.flux - true) < 0.01 * true and abs(scale.flux - true) < 5 * scale.flux_error
+    attrs = CalFile.load(content["fluxscale"]["output"]).flux[transfer, 1]
+    assert abs(attrs["spectral_index"] + 0.7) < 4 * attrs["spectral_index_error"] < 0.1
+    assert abs(attrs["fitted_flux"] - 2 * (attrs["fitted_freq"] / 1.5e9) ** -0.7) < 4 * attrs["fitted_flux_error"]
+    del content["solve"]
+    for spw, number in (("band2", 2), (1, 1), ("0,1", None)):
+        content["fluxscale"]["spw"] = spw
+        found = run_blocks(check(content), progress=False).scales
+        assert [s.spw for s in found] == ([0, 1] if number is None else [number])
+    content["fluxscale"]["spw"] = "bnad2"
+    with pytest.raises(ConfigError, match="did you mean 'band2'"):
+        run_blocks(check(content), progress=False)
+
+
+def test_a_model_of_nothing_has_no_flux(two, edit):
+    path, _ = two
+    content = blocks(path)
+    run_blocks(check({"solve": content["solve"]}), progress=False)
+    with edit(path) as main:
+        main.putcol("MODEL_DATA", np.zeros_like(main.getcol("DATA")))
+    with pytest.raises(DataError, match="MODEL_DATA of field field1, spw 0 is zero"):
+        run_blocks(check({"fluxscale": content["fluxscale"]}), progress=False)
