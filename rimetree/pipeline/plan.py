@@ -3,66 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..batch.tiling import COMFORT, WORKING
 from ..parms.intervals import freq_intervals, time_intervals
 from .apply import ApplyRun
 from .config import Step
-from .solve import SolveRun
+from .reference import SAMPLES
+from .solve import Pass, SolveRun, guesses
 
-RATE = 2e8
+RATE = 3e8
 """Bytes per second that a step gets through, roughly, on two cores: reading and sums; for the estimate only."""
+
+BASE = 3.5e8
+"""Bytes of the process with its libraries and compiled kernels."""
+
+BEGIN = 2.0
+"""Seconds until the first byte is read."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Bytes read and written, and the most bytes held at once."""
+
+    read: float = 0
+    written: float = 0
+    held: float = 0
 
 
 def plan(solves: Sequence[SolveRun], applies: Sequence[ApplyRun]) -> list[str]:
     """Lines: per step and spectral window rows, cells, unknowns, bytes; the totals and an estimate of the time."""
     lines: list[str] = []
-    read = written = 0
-    most = 0.0
+    totals = Totals()
     for work in solves:
-        block = work.block
-        lines.append(f"solve: {work.data.path} -> {block.output}")
+        lines.append(f"solve: {work.data.path} -> {work.block.output}")
         for one in work.passes():
-            for window, ms in work.selections(one):
-                size = sum(_bytes(group, 2) for group in ms.groups)
-                cells, unknowns = (
-                    sum(x)
-                    for x in zip(*(_cells(s, g, len(ms.antennas)) for s in one.steps for g in ms.groups), strict=True)
-                )
-                rows = sum(int((g.rows >= 0).sum()) for g in ms.groups)
-                fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
-                lines.append(
-                    f"  {one.title}, {window.title}, {fields}: {rows:,} rows, {cells:,} solution intervals, "
-                    f"{unknowns:,} unknowns, reads {size / 1e6:.0f} MB"
-                )
-                read += size * (2 if any(s.term.spectral for s in one.steps) else 1)
-                most = max(most, min(size, 3 * 64e6))
+            lines += [_fit(work, one, window, ms, totals) for window, ms in work.selections(one)]
     for target in applies:
-        lines.append(f"apply: {', '.join(target.block.jones)} to {target.data.path}, column {target.block.output_col}")
+        block = target.block
+        lines.append(f"apply: {', '.join(block.jones)} to {target.data.path}, column {block.output_col}")
         for window, ms in target.selections():
-            size = sum(_bytes(group, 1) for group in ms.groups)
+            read = sum(_read(group, {block.input_col}) for group in ms.groups)
+            written = sum(_visibilities(group) for group in ms.groups) * (8 + block.propagate_flags)
+            totals.read, totals.written = totals.read + read, totals.written + written
+            totals.held = max(totals.held, _held(read))
             fields = ", ".join(g.field_name for g in ms.groups)
-            lines.append(f"  {window.title}, {fields}: reads {size / 1e6:.0f} MB, writes {size / 1e6:.0f} MB")
-            read, written = read + size, written + size
-            most = max(most, min(size, 3 * 64e6))
-    seconds = (read + written) / RATE + 3
+            lines.append(f"  {window.title}, {fields}: reads {_size(read)}, writes {_size(written)}")
+    seconds = (totals.read + totals.written) / RATE + BEGIN
     lines.append(
-        f"in all: reads {read / 1e6:.0f} MB, writes {written / 1e6:.0f} MB, about {(most + 4e8) / 1e6:.0f} MB of memory "
-        f"and {seconds:.0f} s; all checks passed"
+        f"in all: reads {_size(totals.read)}, writes {_size(totals.written)}, about "
+        f"{(totals.held + BASE) / 1e6:.0f} MB of memory and {seconds:.0f} s; all checks passed"
     )
     return lines
 
 
-def _bytes(group: Any, columns: int) -> int:
-    return int((group.rows >= 0).sum()) * group.freq.size * len(group.corrs) * 8 * columns
+def _fit(work: SolveRun, one: Pass, window: Any, ms: Any, totals: Totals) -> str:
+    block = work.block
+    once = sum(_read(group, {block.data_col, block.model_col}) for group in ms.groups)
+    looks = not one.again and guesses(one.steps[0], work.earlier(one))
+    seen = sum(
+        _read(group, {block.model_col}, weights=False) * min(SAMPLES, group.time.size) / group.time.size
+        for group in ms.groups
+    )
+    read = once * (2 if looks else 1) + seen
+    totals.read += read
+    totals.held = max(totals.held, _held(once))
+    surveys = [work.data.survey(ms, group, block.model_col) for group in ms.groups]
+    polarised = any(s.polarised for s in surveys)
+    counts = [_cells(step, group, len(ms.antennas), not polarised) for step in one.steps for group in ms.groups]
+    cells, unknowns = (sum(column) for column in zip(*counts, strict=True))
+    rows = sum(int((g.rows >= 0).sum()) for g in ms.groups)
+    fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
+    return (
+        f"  {one.title}, {window.title}, {fields}: {rows:,} rows, {cells:,} solution intervals, {unknowns:,} unknowns, "
+        f"reads {_size(read)}"
+    )
 
 
-def _cells(step: Step, group: Any, antennas: int) -> tuple[int, int]:
-    """Solution intervals of a term on a group, and its real unknowns."""
+def _size(number: float) -> str:
+    """Bytes as MB, three digits."""
+    digits = max(0, 2 - int(np.floor(np.log10(max(number, 1) / 1e6))))
+    return f"{number / 1e6:.{digits}f} MB"
+
+
+def _visibilities(group: Any) -> int:
+    return int((group.rows >= 0).sum()) * group.freq.size * len(group.corrs)
+
+
+def _read(group: Any, columns: set[str], weights: bool = True) -> float:
+    """Bytes of a group's columns, flags and weights (as of each channel)."""
+    return float(_visibilities(group) * (8 * len(columns) + 1 + 4 * weights))
+
+
+def _held(read: float) -> float:
+    """Bytes of a tile's buffers and of what is made of them."""
+    return WORKING * min(read, COMFORT)
+
+
+def _cells(step: Step, group: Any, antennas: int, pinned: bool) -> tuple[int, int]:
+    """Solution intervals of a term on a group, and its real unknowns; `pinned`: some of the reference antenna are held."""
     slots = time_intervals(step.solint[0], group.time, group.interval, group.scan)
     chans = freq_intervals(step.solint[1], group.freq, group.width)
     cells = int((slots[-1] + 1) * (chans[-1] + 1))
-    each = sum(np.asarray(p.start).size * (2 if np.iscomplexobj(p.start) else 1) for p in step.term.params.values())
-    return cells, cells * each * (1 if step.term.common else antennas)
+    total = 0
+    for param in step.term.params.values():
+        each = np.asarray(param.start).size * (2 if np.iscomplexobj(param.start) else 1)
+        total += each * (1 if step.term.common else antennas - (pinned and param.pinned))
+    return cells, cells * total

@@ -49,12 +49,18 @@ class Survey:
 
 
 def survey(ms: Any, group: Any, model_column: str) -> Survey:
-    """Read a few slots of a group. DataError where the model column cannot be read."""
+    """Look at a few slots of a group, or at all where those have no data or no model. DataError where the model cannot be read."""
+    found = _survey(ms, group, model_column, np.unique(np.linspace(0, group.time.size - 1, SAMPLES).astype(int)))
+    if found.links.any() and found.flux > 0 or group.time.size <= SAMPLES:
+        return found
+    return _survey(ms, group, model_column, np.arange(group.time.size))
+
+
+def _survey(ms: Any, group: Any, model_column: str, slots: np.ndarray) -> Survey:
     pairs = baseline_numbers(ms)
     links = np.zeros((len(ms.antennas),) * 2)
     power, amplitude, samples = np.zeros(2), 0.0, 0
     places = correlations(group.corrs)
-    slots = np.unique(np.linspace(0, group.time.size - 1, SAMPLES).astype(int))
     for tile in ms.reader(group, [model_column], [slice(i, i + 1) for i in slots.tolist()], weights=False):
         good = tile.flags == 0
         there = tile.rows[:, 0] >= 0

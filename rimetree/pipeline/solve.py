@@ -98,16 +98,33 @@ class SolveRun:
         write = {"FLAG"} if self.block.flag_residuals else set()
         found = self.data.whole.obstacles({self.block.data_col, self.block.model_col}, write)
         for work in self.passes():
-            for _, ms in self.selections(work):
+            for window, ms in self.selections(work):
                 for step in work.steps:
                     if step.term.hands == "cross" or step.kind in ("D", "J"):
                         four(ms, step.key)
+                found += [] if found else self._unfit(work, window, ms)
         return list(dict.fromkeys(found))
+
+    def _unfit(self, work: Pass, window: Window, ms: Opened) -> list[str]:
+        """What makes the data of a pass useless: everything is flagged, or a model is zero."""
+        seen = [self.data.survey(ms, group, self.block.model_col) for group in ms.groups]
+        place = f"{ms.path}: {window.title}"
+        if not any(s.links.any() for s in seen):
+            fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
+            return [f"{place}, {fields}: all data selected for {', '.join(work.keys)} are flagged; select others"]
+        return [
+            f"{place}, {group.field_name or 'all fields'}: {self.block.model_col} is zero, so {', '.join(work.keys)} cannot be "
+            "solved; fill in a model"
+            for group, s in zip(ms.groups, seen, strict=True)
+            if s.links.any() and not s.flux > 0
+        ]
 
     def run(self, work: Pass) -> Iterator[Fitted]:
         """Do one pass, window by window; its solutions go to the file in memory."""
         for window, ms in self.selections(work):
-            yield self._fit(work, window, ms)
+            with limited(self.block.n_workers):
+                fitted = self._fit(work, window, ms)
+            yield fitted
 
     # One pass in one spectral window.
 
@@ -143,10 +160,9 @@ class SolveRun:
         chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
             chain.flag(ns, ms, block.data_col, Flagging.SINK)
-        with limited(block.n_workers):
-            report: Report = ns.forest().run(
-                view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
-            )
+        report: Report = ns.forest().run(
+            view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
+        )
         result = Fitted(f"{work.title}, {window.title}", report, notes, view.flagged)
         if isinstance(view, Flagging):
             result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
@@ -163,7 +179,7 @@ class SolveRun:
         outside = [p for p in left if p.key not in order]
         return outside + sorted([p for p in left if p.key in order] + list(solved), key=lambda p: order[p.key])
 
-    def _earlier(self, work: Pass) -> list[Step]:
+    def earlier(self, work: Pass) -> list[Step]:
         """Steps whose terms are fixed in this pass: those before it, and in a joint pass all others."""
         done = self.block.steps if work.again else self.block.steps[: work.number - 1]
         return [step for step in done if step.key not in work.keys]
@@ -173,7 +189,7 @@ class SolveRun:
         groups = [GroupSolutions(str(g.field_name), str(g.spw_id), [], [], []) for g in ms.groups]
         left = []
         sources = [(key, kind, tables, rule, True) for key, kind, tables, rule in self.external]
-        for step in self._earlier(work):
+        for step in self.earlier(work):
             tables = [t for t in self.file.tables if t.key == step.key]
             sources.append((step.key, step.kind, tables, Rule(time=work.steps[0].interp, good=NEAR), False))
         for key, kind, tables, rule, outside in sources:
@@ -205,7 +221,7 @@ class SolveRun:
     def _mixed(self, work: Pass) -> bool:
         """Whether a term that mixes x and y stands to the right of one that is solved."""
         keys = [step.key for step in self.block.steps]
-        there = set(work.keys) | {step.key for step in self._earlier(work)}
+        there = set(work.keys) | {step.key for step in self.earlier(work)}
         first = min(keys.index(key) for key in work.keys)
         later = [step for step in self.block.steps[first + 1 :] if step.key in there]
         return self.block.apply_parang or any(not step.term.diagonal for step in later)
@@ -218,7 +234,7 @@ class SolveRun:
         if work.again:
             return start_tables([t for t in self.file.tables if t.key in work.keys and t.spw == window.id], view.groups)
         (placed,), (step,) = solved, work.steps
-        if not guesses(step, self._earlier(work)):
+        if not guesses(step, self.earlier(work)):
             return None
         elements = {"parallel": (0, 3), "cross": (1, 2)}.get(hands, (0, 1, 2, 3))
         names = ("FREED", "SEEN")
