@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..solve.outside import missing
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "rimetree": {},
-    "ceres": {"algorithm": "ceres"},
-    "scipy": {"algorithm": "scipy"},
-    "jax": {"backend": "jax"},
-}
-"""Backend -> options of Meq.Solver."""
+from ..solve.outside import PACKAGES, missing
 
 
 def solver_of(name: str) -> tuple[str, dict[str, Any], str]:
-    """The backend that is used for one that is asked for, its options of Meq.Solver, and a line for the user, "" where none is due."""
+    """The backend that is used for one that is asked for, what it adds to the options of Meq.Solver, and a line for the user.
+
+    ceres and scipy minimise in their own way, on normal equations of ours; jax makes the normal equations. A package that is not
+    there is not missed: the line then says that our own solver works.
+    """
     lack = missing(name)
     if lack:
         return "rimetree", {}, f"{lack.replace('algorithm=', 'solver_backend ')}; rimetree's own solver is used"
-    if name == "rimetree":
-        return name, {}, ""
-    return name, OPTIONS[name], f"solver_backend {name}: for cross-checking, slow; leave it out for rimetree's own"
+    if name in PACKAGES:
+        return (
+            name,
+            {"algorithm": name},
+            f"solver_backend {name}: for cross-checking, slow; leave it out for rimetree's own",
+        )
+    return name, {}, ""
 
 
 @contextmanager

@@ -181,7 +181,7 @@ class Solve(Block):
 
     @property
     def backend(self) -> str:
-        """Who makes sums and normal equations (see `solve.backends`); ceres and scipy only stand in ALAKAZAM's files."""
+        """Who makes sums and normal equations (see `solve.backends`); ceres and scipy minimise, see `backend`."""
         return "gpu" if self.gpu else "jax" if self.solver_backend == "jax" else "numba"
 
 

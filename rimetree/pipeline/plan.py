@@ -10,6 +10,7 @@ import numpy as np
 
 from ..batch.tiling import COMFORT, WORKING
 from ..parms.intervals import freq_intervals, time_intervals
+from . import steady
 from .apply import ApplyRun
 from .config import Step
 from .reference import SAMPLES
@@ -68,7 +69,8 @@ def _fit(work: SolveRun, one: Pass, window: Any, ms: Any, totals: Totals) -> str
         _read(group, {block.model_col}, weights=False) * min(SAMPLES, group.time.size) / group.time.size
         for group in ms.groups
     )
-    read = once * (2 if looks else 1) + seen
+    apart = not one.again and steady.helps(one.steps[0], work.earlier(one), ms.groups)
+    read = once * (1 + looks + (2 * steady.ROUNDS - 1) * apart) + seen
     totals.read += read
     totals.held = max(totals.held, _held(once))
     surveys = [work.data.survey(ms, group, block.model_col) for group in ms.groups]

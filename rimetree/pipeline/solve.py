@@ -140,23 +140,26 @@ class SolveRun:
         hands = self._hands(work, polarised, ms)
         places = self._places(work, left, solved)
         start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
-        options: dict[str, Any] = {"max_iter": block.max_iter, "tol": block.tol, "backend": block.backend}
+        options: dict[str, Any] = {
+            "max_iter": block.max_iter,
+            "tol": block.tol,
+            "backend": block.backend,
+            **self.solver,
+        }
         together = (hands == "all" and polarised) or self._mixed(work)
         if block.residual_threshold:
             options |= {"robust": "clip", "clip": block.residual_threshold}
         drift, notes = None, []
-        if not work.again and steady.helps(work.steps[0], self._earlier(work), ms.groups):
-            with limited(block.n_workers):
-                drift = steady.fit(
-                    view, left, right, fixed, solved[0], start, surveys, self.ref, hands, together,
-                    (block.data_col, block.model_col), self._memory(), **options,
-                )  # fmt: skip
+        if not work.again and steady.helps(work.steps[0], self.earlier(work), ms.groups):
+            drift = steady.fit(
+                view, left, right, fixed, solved[0], start, surveys, self.ref, hands, together,
+                (block.data_col, block.model_col), self._memory(), **options,
+            )  # fmt: skip
             places = places if drift is None else [drift.placed, *places]
             for here, tables in zip(fixed, () if drift is None else drift.tables, strict=drift is not None):
                 here.parms += tables
             notes = [f"{work.keys[0]}: {LOST}"] if drift is None else []
         ns = Scope()
-        options |= self.solver
         chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
             chain.flag(ns, ms, block.data_col, Flagging.SINK)

@@ -37,8 +37,7 @@ def test_every_backend_finds_the_same_gains_and_says_its_name(observe, name, mon
     report, found = solved(seen, name)
     np.testing.assert_allclose(found.jones, own.jones, atol=2e-5)
     assert found.attrs["solver_backend"] == name and own.attrs["solver_backend"] == "rimetree"
-    assert f"solver_backend {name}: for cross-checking" in str(report)
-    assert name == "jax" or calls
+    assert name == "jax" or (calls and f"solver_backend {name}: for cross-checking" in str(report))
 
 
 def test_a_backend_that_is_not_installed_is_replaced_and_said(observe, monkeypatch):
