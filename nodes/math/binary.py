@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from rimetree.graph.node import Elementwise, child
+from rimetree.graph.node import Elementwise, child, option
 from rimetree.graph.registry import node
-from rimetree.nodes.math.real import real_only
+from rimetree.nodes.math.real import real_only, require_real
 
 
 @node
@@ -78,3 +80,29 @@ class Polar(Elementwise):
     @staticmethod
     def compute(amplitude: Any, phase: Any) -> Any:
         return amplitude * jnp.exp(1j * phase)
+
+
+@node
+class Unwrap(Elementwise):
+    """x plus the multiple of `period` that brings it nearest to `near`: an angle on the branch of another one.
+
+    x itself where `near` is not finite. The derivative is that of x alone: where the branch changes, it jumps.
+    """
+
+    real = True
+    smooth = False
+    x = child(help="real, any unit")
+    near = child(help="what it is to be near, in the unit of x")
+    period = option(2 * math.pi, type=float, help="positive, in the unit of x")
+
+    @classmethod
+    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if not 0 < options["period"] < math.inf:
+            raise ValueError(f"period must be positive and finite, not {options['period']}")
+        return options
+
+    @staticmethod
+    def compute(x: Any, near: Any, period: float) -> Any:
+        require_real(x, near)
+        turns = jax.lax.stop_gradient(jnp.round((near - x) / period))
+        return x + period * jnp.where(jnp.isfinite(turns), turns, 0.0)

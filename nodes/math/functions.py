@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from rimetree.graph.node import Elementwise, child
 from rimetree.graph.registry import node
-from rimetree.nodes.math.real import real_only
+from rimetree.nodes.math.real import phase, real_only
 
 
 class Row(NamedTuple):
@@ -31,7 +31,7 @@ TABLE = (
     Row("Sqrt", jnp.sqrt, "The square root of x"),
     Row("Invert", lambda x: jnp.divide(1, x), "1 / x (of a matrix: MatrixInvert22)"),
     Row("Abs", jnp.abs, "|x|"),
-    Row("Arg", jnp.angle, "The phase of x in rad, -pi to pi"),
+    Row("Arg", phase, "The phase of x in rad, -pi to pi; 0, with derivative 0, where x is 0"),
     Row("Real", jnp.real, "The real part of x"),
     Row("Imag", jnp.imag, "The imaginary part of x"),
     Row("Sin", jnp.sin, "sin x", "rad"),

@@ -28,3 +28,8 @@ def root(square: Any) -> Any:
     """The square root; its derivative is 0, not infinite, at 0."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), square)
+
+
+def phase(x: Any) -> Any:
+    """The phase of a complex number; 0 with derivative 0, not NaN, at 0."""
+    return jnp.angle(jnp.where(x == 0, 1.0, x))

@@ -68,6 +68,12 @@ class Cascade:
             return tensors
         return {n: t.map(lambda e: _cut(e, tile.stop - tile.start)) for n, t in tensors.items()}
 
+    def boundary(self, tensors: Mapping[int, Tensor], number: int) -> list[np.ndarray]:
+        """The planes of a family that solvable factors use. Where data are missing or not finite they are 1, not NaN, which
+        would spoil the sums of other data: the equations themselves leave such data out (`tables.Planes.terms`)."""
+        arrays = [np.asarray(e.array) for e in tensors[number].elements if isinstance(e, Plane)]
+        return [np.where(np.isfinite(a), a, 1.0) for a in arrays] if self.known[number].data else arrays
+
     def _coordinates(self, tile: Any) -> dict[str, np.ndarray]:
         group = self.state.group
         return {"time": group.time[tile.start : tile.stop, None], "freq": group.freq[None, :]}

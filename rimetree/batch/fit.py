@@ -82,6 +82,7 @@ class ClassFit:
         state: State,
     ) -> None:
         self.families, self.state, self.parms, self.visibilities = families, state, tuple(parms), visibilities
+        self.real = real
         self.low = Lowering(families, templates, frozenset(parms))
         self.condeqs = list(solver.condeqs.values())
         lowered = [self.low.family(n) for n in solver.condeqs]
@@ -247,8 +248,9 @@ class ClassFit:
             fixed = {
                 n: tuple(
                     jax.ShapeDtypeStruct((1, 2 if "time" in axes[n] else 1, 3 if "time" in axes[n] else 1,
-                                          2 if "freq" in axes[n] else 1, 3 if "freq" in axes[n] else 1), np.complex128)
-                    for e in self.low.templates[n][1] if e is None
+                                          2 if "freq" in axes[n] else 1, 3 if "freq" in axes[n] else 1),
+                                         np.float64 if self.real.get((n, e), False) else np.complex128)
+                    for e, number in enumerate(self.low.templates[n][1]) if number is None
                 )
                 for n in self.atoms.boundary
             }  # fmt: skip
@@ -372,7 +374,7 @@ class _SpanSums:
         for tile in self.span.tiles():
             tensors = self.fit.cascade.tensors(tile)
             for n, parts in boundary.items():
-                parts.append([np.asarray(e.array) for e in tensors[n].elements if hasattr(e, "array")])
+                parts.append(self.fit.cascade.boundary(tensors, n))
             self._add(tile, tensors)
         return {n: self._regrid(parts) for n, parts in boundary.items()}
 

@@ -113,7 +113,7 @@ class JointFit:
         for tile in span.tiles():
             tensors = whole.cascade.tensors(tile)
             for n, pieces in planes.items():
-                pieces.append([np.asarray(e.array) for e in tensors[n].elements if hasattr(e, "array")])
+                pieces.append(whole.cascade.boundary(tensors, n))
             label = time.label[tile.start - span.start : tile.stop - span.start]
             for (gram, count), table in zip(grams, whole.tables, strict=True):
                 sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph.node import Elementwise, Family
 from ..plan.atoms import Atoms
+from ..plan.depends import depends
 from ..plan.lower import Lowering, Source, Term, Token, columns, terms_of
 from ..solve.forms import Form, form
 from ..solve.sources import PlaneTable
@@ -49,14 +50,18 @@ class Planes:
             self._known[key] = self.sum([(1.0, factors)])
         return self._known[key]
 
-    def terms(self, terms: Sequence[Term]) -> int:
-        """The plane of a sum of terms without solvable factors."""
+    def terms(self, terms: Sequence[Term], inside: Sequence[tuple[Source, np.ndarray]] = ()) -> int:
+        """The plane of a sum of terms without solvable factors.
+
+        What is `inside` solvable factors is added, times 0: where it is not finite, neither is the plane, nor is a datum used.
+        """
         return self.sum(
             [
                 (t.coef, [self._factor(token, t, k) for token in t.fixed])
                 for t in terms
                 for k in range(int(np.prod(t.extent, dtype=int)))
             ]
+            + [(0.0, [self._place(source, False, index)]) for source, index in inside]
         )
 
     def sum(self, monomials: list[tuple[complex, list[tuple[int, bool, np.ndarray]]]]) -> int:
@@ -66,10 +71,12 @@ class Planes:
 
     def _factor(self, token: Token, term: Term, k: int) -> tuple[int, bool, np.ndarray]:
         family, element, path, conj = token
-        index = columns(self.low, path, term.labels, term.extent)[:, k]
-        if family in self.data.baseline:
-            index = self.data.baseline[family][index]
-        source = (family, element)
+        return self._place((family, element), conj, columns(self.low, path, term.labels, term.extent)[:, k])
+
+    def _place(self, source: Source, conj: bool, index: np.ndarray) -> tuple[int, bool, np.ndarray]:
+        """An element of some members of a family, as the kernels find it."""
+        if source[0] in self.data.baseline:
+            index = self.data.baseline[source[0]][index]
         if source not in self.sources:
             self.sources.append(source)
         return self.sources.index(source), conj, index.astype(np.int32)
@@ -120,12 +127,14 @@ def equations(
             continue
         made, used = _form(low, solvable, planes, atoms)
         constant = [t for t in terms if not t.solvable]
+        inside = _inside(low, solvable, visibilities)
         forms.append(made)
         names.append(e)
         plane_lists.append(used)
-        consts.append(planes.terms(constant) if constant else -1)
+        consts.append(planes.terms(constant, inside) if constant or inside else -1)
         kinds.append(_is_real(terms, real))
-        data.append(_data_of(low, constant, visibilities) or _data_of(low, solvable, visibilities))
+        found = _data_of(low, constant, visibilities) or _data_of(low, solvable, visibilities)
+        data.append(found or _within(low, inside, visibilities))
     table = ElementTable(
         planes=_padded(plane_lists),
         ntheta=np.array([len(p) for p in plane_lists], np.int32),
@@ -241,6 +250,44 @@ def _leaves(
             deeper = element if issubclass(node.cls, Elementwise) else -1
             result.extend(_leaves(families, kid.family, deeper, column, data))
     return result
+
+
+def _inside(low: Lowering, terms: Sequence[Term], data: Visibilities) -> list[tuple[Source, np.ndarray]]:
+    """Fixed elements, and the member for each equation, that depend on data and are below solvable factors."""
+    known = depends(low.families)
+    found: dict[Any, tuple[Source, np.ndarray]] = {}
+    stack = [
+        (family, element, columns(low, path, term.labels, term.extent)[:, k])
+        for term in terms
+        for family, element, path, _ in term.solvable
+        for k in range(int(np.prod(term.extent, dtype=int)))
+        if known[family].data
+    ]
+    while stack:
+        family, element, index = stack.pop()
+        if not known[family].data:
+            continue
+        if family in low.solvable:
+            deeper = element if issubclass(low.families[family].cls, Elementwise) else -1
+            for kid in low.families[family].kids:
+                stack.extend((kid.family, deeper, c) for c in np.atleast_2d(np.asarray(kid.index)[index].T))
+            continue
+        dims, numbers = low.templates[family]
+        for e in range(len(numbers)) if element < 0 or not dims else [element]:
+            if numbers[e] is None and not (family in data.baseline and data.corr[e] < 0):
+                found[family, e, index.tobytes()] = ((family, e), index)
+    return list(found.values())
+
+
+def _within(
+    low: Lowering, inside: Sequence[tuple[Source, np.ndarray]], data: Visibilities
+) -> list[tuple[int, np.ndarray]]:
+    """(correlation, baseline per member) of all data in what is inside solvable factors."""
+    found: dict[Any, tuple[int, np.ndarray]] = {}
+    for (family, element), index in inside:
+        for corr, members in _leaves(low.families, family, element, index, data):
+            found[corr, members.tobytes()] = (corr, members)
+    return list(found.values())
 
 
 def _starts(lengths: Sequence[int]) -> np.ndarray:

@@ -189,6 +189,8 @@ class Maker:
         """A definition with these children and options."""
         if not isinstance(self.cls, str) and self.cls.defaults:
             options |= _left_out(self.cls, len(args), options, _getframe(1))
+        if options and not isinstance(self.cls, str) and self.cls.expanded is not None:
+            args, options = _expanded(self.cls, args, options, _getframe(1))
         if options:
             names = tuple(options)
             return Definition(
@@ -202,6 +204,21 @@ def _left_out(cls: type[NodeClass], given: int, options: dict[str, Any], frame: 
     absent = [name for name in list(cls.children)[given:] if name in cls.defaults and name not in options]
     values = {name: cls.defaults[name] for name in absent}
     return {n: Definition(v, (), (), frame) if isinstance(v, str) else v for n, v in values.items()}
+
+
+def _expanded(
+    cls: type[NodeClass], args: tuple[Any, ...], options: dict[str, Any], frame: FrameType
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a class that says some of its options by other nodes; unchanged where there are too many."""
+    if len(args) > len(cls.children) or cls.expanded is None:
+        return args, options
+    children = dict(zip(cls.children, args, strict=False)) | {k: v for k, v in options.items() if k in cls.children}
+
+    def make(name: str, *args: Any, **options: Any) -> Definition:
+        return Definition(name, args + tuple(options.values()), tuple(options), frame)
+
+    children, rest = cls.expanded(children, {k: v for k, v in options.items() if k not in cls.children}, make)
+    return (), children | rest
 
 
 _SPECIAL = frozenset({Ref, Maker, list, tuple, np.ndarray})

@@ -25,6 +25,8 @@ from ..ring import Tensor
 
 Derivative = Literal["differences", "complex-step"] | Callable[..., Any]
 
+Expansion = Callable[[dict[str, Any], dict[str, Any], Callable[..., Any]], tuple[dict[str, Any], dict[str, Any]]]
+
 Role = Literal["compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence"]
 
 
@@ -139,6 +141,10 @@ class NodeClass:
         distinct value of a per-member option with the others at their defaults.
         """
         return options
+
+    expanded: ClassVar[Expansion | None] = None
+    """`expanded(children, options, make)`: children and options, by name, that say the same in simpler terms; `make(name,
+    *children, **options)` defines a node. None: nothing is said in simpler terms. What is not legal is left for the checks."""
 
     @classmethod
     def family_key(cls, options: Mapping[str, Any]) -> Any:
