@@ -10,7 +10,7 @@ import numpy as np
 
 from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
-from rimetree.nodes.tensor.shapes import elementwise
+from rimetree.nodes.tensor.shapes import Examples, elementwise
 from rimetree.ring import Tensor
 
 PARTS = {"amplitude": "Abs", "phase": "Arg"}
@@ -64,6 +64,10 @@ class Condeq(Ring):
             root = make("Sqrt", make("ZeroFlagger", weight, oper="LE"))
             model, data = make("Multiply", root, model), make("Multiply", root, data)
         return {"model": model, "data": data}, {k: v for k, v in options.items() if k not in ("on", "modulo")}
+
+    @staticmethod
+    def example() -> Examples:
+        return [(((), ()), {}), (((2, 2), (2, 2)), {}), (((2, 2), ()), {})]
 
     @staticmethod
     def ring(model: Tensor, data: Tensor, **options: Any) -> Tensor:

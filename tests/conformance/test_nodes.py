@@ -176,6 +176,10 @@ ORACLES = {
     "Rms": [((M,), {}, cells(rms, 0, 1))],
     "StdDev": [((M,), {}, cells(np.std, 0, 1)), ((S,), {"axes": "freq"}, cells(np.std, 1))],
     "Sum": [((M,), {}, cells(np.sum, 0, 1)), ((S,), {"axes": "time"}, cells(np.sum, 0))],
+    "Unwrap": [
+        ((S, S), {}, lambda x, near: near + (x - near + np.pi) % (2 * np.pi) - np.pi),
+        ((M, M), {"period": 0.1}, lambda x, near: near + (x - near + 0.05) % 0.1 - 0.05),
+    ],
     "Trace": [((M,), {}, np.trace), (((3, 3),), {}, np.trace), ((S,), {}, lambda a: a)],
     "WMean": [((M, S), {"weights": [3, 1]}, lambda a, b: (3 * a + b) / 4)],
     "WSum": [((M, S), {"weights": [2, -1j]}, lambda a, b: 2 * a - 1j * b)],
