@@ -49,18 +49,22 @@ class Issue:
 
 
 class ForestError(RimetreeError):
-    """A tree is wrong. `issues` holds every fault found."""
+    """A tree is wrong. `issues` holds every fault found; equal ones of one script line are shown once."""
 
     def __init__(self, issues: Iterable[Issue]) -> None:
         self.issues = tuple(issues)
-        count = len(self.issues)
-        if count == 1:
-            text = str(self.issues[0])
-        else:
-            shown = [f"  {issue}" for issue in self.issues[:100]]
-            more = [f"  ... and {count - 100} more"] if count > 100 else []
-            text = "\n".join([f"{count} faults in the forest:", *shown, *more])
-        super().__init__(text)
+        alike: dict[tuple[str, str], list[Issue]] = {}
+        for issue in self.issues:
+            alike.setdefault((issue.where or issue.node, issue.message), []).append(issue)
+        lines = [str(same[0]) + _more(len(same) - 1) for same in alike.values()]
+        if len(lines) > 1:
+            more = [f"  ... and {len(lines) - 100} more"] if len(lines) > 100 else []
+            lines = [f"{len(self.issues)} faults in the forest:", *(f"  {line}" for line in lines[:100]), *more]
+        super().__init__("\n".join(lines))
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more from this line)" if count else ""
 
 
 def nearest(word: object, valid: Iterable[object]) -> str:

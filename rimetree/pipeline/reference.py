@@ -51,7 +51,7 @@ class Survey:
 def survey(ms: Any, group: Any, model_column: str) -> Survey:
     """Look at a few slots of a group, or at all where those have no data or no model. DataError where the model cannot be read."""
     found = _survey(ms, group, model_column, np.unique(np.linspace(0, group.time.size - 1, SAMPLES).astype(int)))
-    if found.links.any() and found.flux > 0 or group.time.size <= SAMPLES:
+    if (found.links.any() and found.flux > 0) or group.time.size <= SAMPLES:
         return found
     return _survey(ms, group, model_column, np.arange(group.time.size))
 

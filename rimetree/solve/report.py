@@ -117,7 +117,7 @@ class Report:
     def full(self) -> str:
         """The time of each stage, what was compiled, a table with a line per component and solution interval, and what
         the data leave free."""
-        head = ("solver", "group", "component", "t", "f", "status", "its", "chi2 before", "chi2/dof", "dof", "rank",
+        head = ("solver", "group", "component", "t", "f", "status", "its", "chi2 before", "chi2", "chi2/dof", "dof", "rank",
                 "condition", "lost", "free")  # fmt: skip
         rows = [head]
         free: dict[str, str] = {}
@@ -127,13 +127,14 @@ class Report:
                 mark = free.setdefault(text, _letters(len(free))) if text else ""
                 dof = s.dof[t, f]
                 reduced = f"{s.chi2[t, f] / dof:.4f}" if dof > 0 else ""
+                before, after = _number(s.chi2_start[t, f]), _number(s.chi2[t, f])
                 rows.append(
                     (s.solver, s.group, s.component, str(t), str(f), Status(int(code)).word, str(s.iterations[t, f]),
-                     f"{s.chi2_start[t, f]:.6g}", reduced, f"{dof:.0f}", str(s.rank[t, f]), f"{s.condition[t, f]:.3g}",
+                     before, after, reduced, f"{dof:.0f}", str(s.rank[t, f]), f"{s.condition[t, f]:.3g}",
                      str(s.lost[t, f] or ""), mark)
                 )  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        left = {0, 1, 2, 5, 13}
+        left = {0, 1, 2, 5, 14}
         lines = [str(self), *self._times(), ""]
         for row in rows:
             cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
@@ -149,6 +150,10 @@ class Report:
         for name, value in (*stages.items(), ("total", total)):
             yield f"  {name:12} {value:8.3f} s {100 * value / total:5.1f} %"
         yield from (f"  of which {line}" for line in self.compiled)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else ""
 
 
 def _letters(number: int) -> str:

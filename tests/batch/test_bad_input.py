@@ -380,7 +380,7 @@ def test_options(kit, seen, tmp_path):
     before = snapshot(seen.path)
     (tmp_path / "old.h5").write_bytes(b"old")
     for data, options, kind, message in [
-        (str(seen.path), {}, rt.ConfigError, "run needs an rt.MeasurementSet or rt.Cells, got str"),
+        (str(seen.path), {}, rt.ConfigError, "run needs an rt.MeasurementSet, rt.MeasurementSets or rt.Cells, got str"),
         (
             rt.Cells(time=(0, 4, 4), freq=(0, 4, 4)),
             {},
