@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import funklets
 from .errors import ConfigError, DataError, ForestError, RimetreeError, SolveError
 from .graph.node import child, option
 from .graph.registry import Meq, node
@@ -32,6 +33,7 @@ __all__ = [
     "Solutions",
     "SolveError",
     "child",
+    "funklets",
     "node",
     "option",
     "read_sky",

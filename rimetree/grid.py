@@ -19,6 +19,11 @@ class Axis:
     centres: np.ndarray
     widths: np.ndarray
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lower end of the lowest cell and upper end of the highest."""
+        return float((self.centres - self.widths / 2).min()), float((self.centres + self.widths / 2).max())
+
     @classmethod
     def of(cls, name: str, spec: Any) -> Axis:
         """From `(start, stop, number of cells)` or from a rising or falling sequence of centres."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rimetree.funklets import Composed, Funklet, funklet
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 from rimetree.nodes.data.constant import numeric
@@ -18,6 +19,9 @@ from rimetree.quantity import hertz, seconds
 class Parm(NodeClass):
     """A parameter that a Solver may fit: a number, or a polynomial sum_ij value[i][j] t^i f^j in time and frequency.
 
+    `funklet` says what the coefficients mean instead: "log-polynomial"; rt.funklets.Spline(time=8), of pieces or of their ends in
+    s and Hz; rt.funklets.Composed(On(funklet, freq=(low, high)), ...), each on its domain; or any function(time, freq, c) written
+    with jax.numpy. A number to start from then is a curve that is that number (a function: its only coefficient).
     `value` is what it starts from: a number, or [time][freq] coefficients ([[1, 2]] is 1 + 2 f). A real one stays real.
     `solint=(time, freq)` says over how much each solution holds: a number of slots or channels, "30s", "4MHz", "scan",
     or None or "all" for everything. One value alone is for time. (MeqTrees: Parm with polc funklets; solint: tiling.)
@@ -33,6 +37,7 @@ class Parm(NodeClass):
 
     role = "parm"
     value = option(help="starting value: number, or [time][freq] coefficients", per_member=True, required=True)
+    funklet = option(None, type=object, help='"polynomial", "log-polynomial", one of rt.funklets, or f(time, freq, c)')
     bounds = option(None, type=object, help="(lower, upper), None: none; of the amplitude if complex", per_member=True)
     prior = option(None, type=object, help="(mean, standard deviation), from before the data", per_member=True)
     solint = option((None, None), help='solution interval (time, freq): (10, None), ("30s", "4MHz") or "scan"')
@@ -41,15 +46,21 @@ class Parm(NodeClass):
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         known_ = {"bounds": known.bounds(options["bounds"]), "prior": known.prior(options["prior"])}
-        result = {**options, **known_, "solint": solution_interval(options["solint"])}
+        shape = funklet(options["funklet"])
+        result = {
+            **options,
+            **known_,
+            "funklet": options["funklet"] and shape,
+            "solint": solution_interval(options["solint"]),
+        }
+        for axis, interval in zip(("time", "freq"), result["solint"], strict=True):
+            if axis in shape.whole() and interval is not None:
+                raise ValueError(
+                    f"its funklet has ends of its own in {axis}: leave solint in {axis} at None, not {interval!r}"
+                )
         result["smooth"] = random_walk(options["smooth"])
         if options["value"] is not None:
-            value = numeric("value", options["value"])
-            if isinstance(value, np.ndarray) and value.ndim != 2:
-                raise ValueError(f"coefficients are nested [time][freq] lists, e.g. [[1, 2]], not {options['value']!r}")
-            if not np.isfinite(value).all():
-                raise ValueError(f"value must be finite, not {options['value']!r}")
-            result["value"] = value
+            result["value"] = starting(shape, options["value"])
         return result
 
     @classmethod
@@ -57,6 +68,17 @@ class Parm(NodeClass):
         """Number of coefficients, and whether they are complex."""
         value = options["value"]
         return np.shape(value), np.iscomplexobj(value)
+
+
+def starting(shape: Funklet, given: Any) -> Any:
+    """The coefficients of a starting value: a number, or an array (i, j). Raises ValueError."""
+    pieces = isinstance(shape, Composed) and isinstance(given, (list, tuple))
+    value = numeric(
+        "value", shape.starting([numeric("value", v) for v in given] if pieces else numeric("value", given))
+    )
+    if not np.isfinite(value).all():
+        raise ValueError(f"value must be finite, not {given!r}")
+    return value
 
 
 def solution_interval(solint: Any) -> tuple[int | str | None, int | str | None]:

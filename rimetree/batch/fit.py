@@ -96,7 +96,8 @@ class ClassFit:
         }
         shapes = {n: (families[n].size, *state.parms[n].coefs.shape[1:3]) for n in parms}
         self.unknowns = Unknowns.of(shapes, {n: np.iscomplexobj(state.parms[n].coefs) for n in parms})
-        self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns)
+        self.funklets = {n: state.parms[n].funklet for n in parms}
+        self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns, self.funklets)
         self.tables = [equations(self.low, n, self.atoms, visibilities, real) for n in solver.condeqs]
         self.forms = [
             [form.members(rows) for form in table.forms] for table, rows in zip(self.tables, self.condeqs, strict=True)
@@ -159,7 +160,7 @@ class ClassFit:
             tokens = [_single(e) for e in tensor.elements]
             if any(t is None or self.families[t[0]].cls.role != "parm" or t[3] for t in tokens):
                 continue
-            if any(self.unknowns.parts[t[0]] != 2 or self.unknowns.shapes[t[0]][1:] != (1, 1) for t in tokens if t):
+            if any(self.unknowns.parts[t[0]] != 2 or not self._gain(t[0]) for t in tokens if t):
                 continue
             if any(bounded(self.families[t[0]]) for t in tokens if t):  # a product of matrices does not keep amplitudes
                 continue
@@ -168,6 +169,10 @@ class ClassFit:
             )
         return found
 
+    def _gain(self, parm: int) -> bool:
+        """Whether a Parm's value is its only coefficient."""
+        return self.state.parms[parm].funklet.constant(self.unknowns.shapes[parm][1:])
+
     def _retraction(self) -> Retraction:
         matrices = np.concatenate([np.empty((0, 4), int), *self._matrices()])
         matrices = np.unique(matrices, axis=0) if len(matrices) else matrices
@@ -175,7 +180,7 @@ class ClassFit:
         gains = [
             self.unknowns.index(n, np.arange(self.families[n].size), 0, 0)
             for n in self.parms
-            if self.unknowns.parts[n] == 2 and self.unknowns.shapes[n][1:] == (1, 1)
+            if self.unknowns.parts[n] == 2 and self._gain(n)
         ]
         flat = np.concatenate([np.empty(0, int), *gains])
         return Retraction(flat[[g not in used for g in flat.tolist()]] if flat.size else flat, matrices)
@@ -193,7 +198,7 @@ class ClassFit:
         for number in sorted(self.low.solvable):
             if self.families[number].cls.role == "compute" and not self._joins_stations(number):
                 slots = Atoms(
-                    self.families, self.low.templates, self.low.solvable, [(number, 0)], self.unknowns
+                    self.families, self.low.templates, self.low.solvable, [(number, 0)], self.unknowns, self.funklets
                 ).parameters
                 label = _merge(label, slots)
         return np.unique(label, return_inverse=True)[1].astype(np.int32)
@@ -234,8 +239,8 @@ class ClassFit:
     def collapses(self) -> tuple[bool, bool]:
         """Whether all atoms are constant within an interval, along time and frequency (found by abstract evaluation)."""
         if self.varies is None and self.atoms.linear:
-            shapes = self.unknowns.shapes.values()
-            self.varies = any(ct > 1 for _, ct, _ in shapes), any(cf > 1 for _, _, cf in shapes)
+            varying = frozenset[str]().union(*(self.state.parms[n].varying for n in self.parms))
+            self.varies = "time" in varying, "freq" in varying
         if self.varies is None:
             from ..plan.xla import jax
 
@@ -256,7 +261,8 @@ class ClassFit:
             }  # fmt: skip
             t, f = np.zeros((2, 3, 1, 1)), np.ones((1, 1, 2, 3))
             inputs = {"values": fixed, "coordinates": {"time": t, "freq": f}}
-            traced = jax.eval_shape(self.atoms.values, coefs, inputs, t, f)
+            first = np.zeros((2, 3), int)  # any cells will do
+            traced = jax.eval_shape(self.atoms.values, coefs, inputs, state.prepared(self.parms, first, first))
             flat = [a.shape for arrays in traced.values() for a in arrays]
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]
@@ -270,9 +276,8 @@ class ClassFit:
     ) -> Problem:
         group = self.state.group
         offset = int(self.state.parms[self.parms[0]].slot_interval[span.start])
-        x, y = self.state.polynomial_coordinates(self.parms[0])
-        x4 = x[span.slots][tgrid.cell_of][:, :, None, None]
-        y4 = y[fgrid.cell_of][None, None]
+        slots = np.arange(group.time.size)[span.slots][tgrid.cell_of]
+        cells, shape = self.state.prepared(self.parms, slots, fgrid.cell_of), (*slots.shape, *fgrid.cell_of.shape)
         coordinates = {
             "time": group.time[span.slots][tgrid.cell_of][:, :, None, None],
             "freq": group.freq[fgrid.cell_of][None, None],
@@ -286,17 +291,17 @@ class ClassFit:
             }
 
         def curvature(theta: np.ndarray) -> np.ndarray:
-            bent = np.asarray(self.atoms.curvature(coefficients(theta), fixed, x4, y4))
+            bent = np.asarray(self.atoms.curvature(coefficients(theta), fixed, cells))
             known = self.fitted[self.atoms.parameters]
             return bent * (known[:, :, None] & known[:, None])[..., None, None]
 
         def atoms(theta: np.ndarray) -> AtomValues:
             coefs = coefficients(theta)
             if self.atoms.linear:
-                values, tangents = self.atoms.polynomials(coefs, x4, y4)
+                values, tangents = self.atoms.plainly(coefs, cells, shape)
             else:
-                values, tangents = self.atoms.evaluate(coefs, fixed, x4, y4)
-                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, x4, y4))
+                values, tangents = self.atoms.evaluate(coefs, fixed, cells)
+                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
             v, t = np.asarray(values), np.asarray(tangents)
             if not self.fitted.all():  # what has no derivative does not move
                 t = t * self.fitted[self.atoms.parameters][..., None, None]

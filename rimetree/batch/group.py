@@ -64,11 +64,10 @@ class GroupRun:
         self.name = f"{group.field_name}/spw{group.spw_id}" if group.field_name else f"spw{group.spw_id}"
         self.families = observed(found.families, observation) if observation else found.families
         self.state = State(self.families, found.solvable, group)
-        starting.fill(self.state, group)
+        names = found.forest
+        starting.fill(self.state, group, lambda n, m: f"{names.name_of(n, m)} ({names.where(n, m)})")
         self.visibilities = Visibilities(found.visibilities(), correlations(group.corrs), found.baseline)
-        complex_ = {n for n, p in self.state.parms.items() if np.iscomplexobj(p.coefs)} | set(
-            self.visibilities.baseline
-        )
+        complex_ = {n for n, p in self.state.parms.items() if p.is_complex} | set(self.visibilities.baseline)
         sizes = {"time": group.time.size, "freq": group.freq.size}
         self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes)
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}

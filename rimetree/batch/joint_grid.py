@@ -7,13 +7,12 @@ on the intervals of that class, any other on the cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..parms.funklet import powers
 from ..plan.atoms import Atoms
 from ..solve.coupled import Points
 from .fit import ClassFit
@@ -109,17 +108,16 @@ class JointAtoms:
         return np.concatenate(parts)
 
     def _plain(self, family: int) -> bool:
-        return family in self.whole.unknowns.shapes
+        return self.whole.atoms.plain(family)
 
     def _grid(self, family: int) -> _Grid:
         """The coarsest grid on which a family of atoms is defined."""
         parms = [s.parm for s in self.whole.atoms.slots[family]]
         owners = {self.of_parm[n] for n in parms}
         axes = []
-        for axis, k in ((self.time, 1), (self.freq, 2)):
-            smooth = (
-                all(self.whole.unknowns.shapes[n][k] == 1 for n in parms) if self._plain(family) else axis.collapsed
-            )
+        for axis, name in ((self.time, "time"), (self.freq, "freq")):
+            varying = self.whole.state.parms[family].varying if self._plain(family) else frozenset()
+            smooth = name not in varying if self._plain(family) else axis.collapsed
             if smooth and len(owners) == 1:
                 axes.append(axis.intervals[next(iter(owners))])
             elif smooth and all(axis.intervals[i][-1] == 0 for i in owners):
@@ -136,10 +134,10 @@ class JointAtoms:
         interval = (self.time.intervals[i][cells_t][:, None] * sf + self.freq.intervals[i][cells_f]).ravel()
         return np.asarray(self.starts[i] + np.asarray(local)[..., None] * (st * sf) + interval)
 
-    def coordinates(self, parm: int, cells_t: np.ndarray, cells_f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates x, y of a Parm's polynomial in cells."""
-        x, y = self.whole.state.polynomial_coordinates(parm)
-        return x[self.span.slots][self.time.first[cells_t]], y[self.freq.first[cells_f]]
+    def prepared(self, parms: Iterable[int], cells_t: np.ndarray, cells_f: np.ndarray) -> dict[int, tuple[Any, ...]]:
+        """What the funklets of Parms need to know of a grid of cells."""
+        slots = self.span.start + self.time.first[cells_t]
+        return self.whole.state.prepared(parms, slots[:, None], self.freq.first[cells_f][:, None])
 
     def evaluator(self, boundary: Mapping[int, Any]) -> Callable[[np.ndarray], Points]:
         """`Coupled.points`; `boundary`: the fixed planes that atoms use, on all cells (n, time cells or 1, frequency
@@ -164,21 +162,19 @@ class JointAtoms:
         return values, slopes, indices
 
     def _parm(self, family: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points of a Parm family: polynomials."""
+        """Points of a Parm family that is linear in its coefficients."""
         i, grid = self.of_parm[family], self.grids[family]
         unknowns = self.classes[i].unknowns
         members, ct, cf = unknowns.shapes[family]
         cells = grid.cells()
-        xs, ys = self.coordinates(family, *cells)
+        basis = self.prepared([family], *cells)[family]
         slope = np.zeros((members, grid.size, self.width), complex)
         index = np.zeros((members, grid.size, self.width), np.int64)
-        px = powers(xs, ct) if ct > 1 else [np.ones(len(xs))]
-        py = powers(ys, cf) if cf > 1 else [np.ones(len(ys))]
         parts = unknowns.parts[family]
         for k in range(ct * cf):
-            basis = np.outer(px[k // cf], py[k % cf]).ravel()
+            own = np.broadcast_to(basis[k], (len(cells[0]), 1, len(cells[1]), 1)).ravel()
             for part in range(parts):
-                slope[..., k * parts + part] = basis * 1j**part
+                slope[..., k * parts + part] = own * 1j**part
                 local = unknowns.index(family, np.arange(members), k, part)
                 index[..., k * parts + part] = self.unknown(i, local, *cells)
         value = (slope * x[index]).sum(2).ravel()
@@ -189,11 +185,13 @@ class JointAtoms:
         if family not in self.parts:
             wanted = [(family, e) for e in self.whole.atoms.elements[family]]
             atoms = self.whole.atoms
-            self.parts[family] = Atoms(atoms.families, atoms.templates, atoms.solvable, wanted, atoms.unknowns)
+            self.parts[family] = Atoms(
+                atoms.families, atoms.templates, atoms.solvable, wanted, atoms.unknowns, atoms.funklets
+            )
         own, grid = self.parts[family], self.grids[family]
         cells_t, cells_f = grid.cells()
         parms = {s.parm for s in own.slots[family]}
-        coefs, xs, ys = {}, {}, {}
+        coefs = {}
         for n in parms:
             fit = self.classes[self.of_parm[n]]
             shape, start = fit.unknowns.shapes[n], fit.unknowns.offsets[n]
@@ -201,10 +199,8 @@ class JointAtoms:
             local = start + np.arange(int(np.prod(shape)) * parts)
             values = x[self.unknown(self.of_parm[n], local, cells_t, cells_f)].reshape(*shape, parts, *grid.shape)
             coefs[n] = values[:, :, :, 0] + 1j * values[:, :, :, 1] if parts == 2 else values[:, :, :, 0]
-            own_x, own_y = self.coordinates(n, cells_t, cells_f)
-            xs[n], ys[n] = own_x[:, None, None, None], own_y[None, None, :, None]
         fixed = {"values": self._fixed(own, cells_t, cells_f), "coordinates": self._coordinates(cells_t, cells_f)}
-        values, tangents = (np.asarray(a) for a in own.evaluate(coefs, fixed, xs, ys))
+        values, tangents = (np.asarray(a) for a in own.evaluate(coefs, fixed, self.prepared(parms, cells_t, cells_f)))
         slope = np.zeros((len(values), grid.size, self.width), complex)
         index = np.zeros((len(values), grid.size, self.width), np.int64)
         slope[..., : tangents.shape[1]] = tangents[:, :, 0].transpose(0, 2, 1)

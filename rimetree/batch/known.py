@@ -83,8 +83,16 @@ def bounded(family: Family) -> bool:
 
 def _given(family: Family, name: str) -> dict[int, Any]:
     """Member -> its bounds or prior, of those that have any."""
-    values = family.members.get(name)
-    return {} if values is None else {i: v for i, v in enumerate(values) if v is not None}
+    given = family.members.get(name)
+    known = {} if given is None else {i: v for i, v in enumerate(given) if v is not None}
+    return {
+        i: tuple(map(_column, v)) if np.shape(family.members["value"][i])[1:] == (1,) else v for i, v in known.items()
+    }
+
+
+def _column(value: Any) -> Any:
+    """A list, for the coefficients of a function, as these are kept."""
+    return np.reshape(value, (-1, 1)) if np.ndim(value) == 1 else value
 
 
 def _inside(bounds: tuple[Any, Any], value: np.ndarray) -> bool:

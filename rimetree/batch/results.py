@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from ..funklets import to_text
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
 from ..plan.depends import depends
 from ..plan.subset import paths
@@ -87,6 +88,7 @@ def _parms(run: GroupRun) -> list[ParmTable]:
                 parm.status[own],
                 parm.time_bounds,
                 parm.freq_bounds,
+                to_text(parm.funklet),
             )
     return list(tables.values())
 

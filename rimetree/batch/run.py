@@ -143,6 +143,7 @@ class _Run:
         """Per group what works on it, and its tiles."""
         groups: list[Any] = [BareGroup(self.data)] if self.bare else self.data.groups
         runs = [GroupRun(self.found, g, self._observation(g), self.starting, self.report, self._clock) for g in groups]
+        self.starting.check()
         return runs, [self._plan(group_run) for group_run in runs]
 
     def _check(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..errors import SolveError
+from ..funklets import At, Funklet, on_cells, to_text
 from ..graph.node import Family
-from ..parms.funklet import coefficients, powers
-from ..parms.intervals import bounds, freq_intervals, normalised, time_intervals
+from ..parms.funklet import coefficients, funklet_of
+from ..parms.intervals import bounds, freq_intervals, time_intervals
 from ..solve.status import Status
 from .grid import GridData
 
@@ -19,6 +22,8 @@ class ParmState:
     """One Parm family: coefs and errors (n, ct, cf, nt, nf) over nt x nf intervals, status (n, nt, nf)."""
 
     names: list[str]
+    funklet: Funklet
+    """What the coefficients mean."""
     coefs: np.ndarray
     errors: np.ndarray
     status: np.ndarray
@@ -39,8 +44,18 @@ class ParmState:
     @property
     def axes(self) -> frozenset[str]:
         """Grid axes along which its values vary."""
-        _, ct, cf, nt, nf = self.coefs.shape
-        return frozenset(name for name, n in (("time", max(ct, nt)), ("freq", max(cf, nf))) if n > 1)
+        *_, nt, nf = self.coefs.shape
+        return self.varying | {name for name, n in (("time", nt), ("freq", nf)) if n > 1}
+
+    @property
+    def varying(self) -> frozenset[str]:
+        """Grid axes along which its values vary within an interval."""
+        return self.funklet.axes(self.coefs.shape[1:3])
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its values are complex."""
+        return self.funklet.is_complex(self.coefs[0, :, :, 0, 0])
 
     @property
     def together(self) -> np.ndarray:
@@ -62,6 +77,7 @@ class State:
         for number, family in families.items():
             if family.cls.role == "parm":
                 self.parms[number] = self._initial(family, solvable.get(number, np.zeros(family.size, bool)))
+                self._finite(number)
 
     def _initial(self, family: Family, fitted: np.ndarray) -> ParmState:
         group = self.group
@@ -73,42 +89,54 @@ class State:
         coefs = np.repeat(np.repeat(start[..., None, None], nt, -2), nf, -1)
         status = np.where(fitted, Status.NO_DATA, Status.CONVERGED).astype(np.uint8)
         status = np.tile(status[:, None, None], (1, nt, nf))
+        funklet = funklet_of(family).bare() if group.bare else funklet_of(family)
+        edges = bounds(slots, group.time, group.interval), bounds(chans, group.freq, group.width)
+        if text := funklet.gap(*((float(e.min()), float(e.max())) for e in edges)):
+            raise SolveError(f"{family.members['name'][0]}: {text}")
         return ParmState(
             list(family.members["name"]),
+            funklet,
             coefs,
             np.full(coefs.shape, np.nan),
             status,
             slots,
             chans,
-            bounds(slots, group.time, group.interval),
-            bounds(chans, group.freq, group.width),
+            *edges,
             fitted,
             family.options.get("smooth") or (None, None),
         )
 
+    def _finite(self, number: int) -> None:
+        """Raises SolveError where the function that a Parm family is has no value where it starts."""
+        parm = self.parms[number]
+        if parm.funklet.linear:
+            return
+        bad = ~np.isfinite(self.plane(number, slice(0, 64))).all((1, 2))
+        if bad.any():
+            start = parm.coefs[bad.argmax(), :, :, 0, 0].ravel()
+            raise SolveError(
+                f"{parm.names[bad.argmax()]}: the function {to_text(parm.funklet)} is not finite where it starts, c = {start.tolist()}"
+            )
+
     def plane(self, number: int, slots: slice) -> np.ndarray:
         """Values of a Parm family on some slots and all channels, (n, nslot or 1, nchan or 1)."""
-        parm = self.parms[number]
-        _, ct, cf, nt, nf = parm.coefs.shape
-        t, f = parm.slot_interval[slots], parm.chan_interval
-        coefs = parm.coefs[..., t, :] if max(ct, nt) > 1 else parm.coefs
-        coefs = coefs[..., f] if max(cf, nf) > 1 else coefs
-        if ct == cf == 1:
-            return coefs[:, 0, 0]
-        x, y = self.polynomial_coordinates(number)
-        xs = powers(x[slots, None], ct) if ct > 1 else [1.0]
-        ys = powers(y[None, :], cf) if cf > 1 else [1.0]
-        return np.asarray(sum(coefs[:, i, j] * xs[i] * ys[j] for i in range(ct) for j in range(cf)))
-
-    def polynomial_coordinates(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """x of every slot and y of every channel within the intervals of a Parm family: absolute on a bare grid, else -1..1."""
         parm, group = self.parms[number], self.group
-        if group.bare:
-            return group.time, group.freq
-        return (
-            normalised(parm.slot_interval, group.time, group.interval),
-            normalised(parm.chan_interval, group.freq, group.width),
+        intervals = parm.slot_interval[slots], parm.chan_interval
+        return on_cells(
+            parm.funklet, parm.coefs, group.time[slots], group.freq, parm.time_bounds, parm.freq_bounds, intervals
         )
+
+    def at(self, number: int, slots: np.ndarray, chans: np.ndarray) -> At:
+        """Cells for the funklet of a Parm family: `slots` (interval, slot) and `chans` (interval, channel) are numbers."""
+        parm, group = self.parms[number], self.group
+        low_t, high_t = parm.time_bounds[parm.slot_interval[slots]].transpose(2, 0, 1)[..., None, None]
+        low_f, high_f = parm.freq_bounds[parm.chan_interval[chans]].transpose(2, 0, 1)
+        return At(group.time[slots][..., None, None], group.freq[chans][None, None], (low_t, high_t), (low_f, high_f))
+
+    def prepared(self, numbers: Iterable[int], slots: np.ndarray, chans: np.ndarray) -> dict[int, tuple[Any, ...]]:
+        """What the funklets of Parm families need to know of cells (see `at`)."""
+        parms = self.parms
+        return {n: parms[n].funklet.prepare(parms[n].coefs.shape[1:3], self.at(n, slots, chans)) for n in numbers}
 
     def valid(self, numbers: Iterable[int]) -> np.ndarray:
         """(nslot, nchan): whether every interval of these Parm families has at least one usable member."""

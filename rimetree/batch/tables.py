@@ -211,7 +211,7 @@ def _units(local: Mapping[Any, int], atoms: Atoms) -> np.ndarray:
             parts = atoms.unknowns.parts[slot.parm]
             _, ct, cf = atoms.unknowns.shapes[slot.parm]
             for _ in range(ct * cf):
-                if parts == 2 and slot.parm == family:
+                if parts == 2 and slot.parm == family and atoms.plain(family):
                     rows.append((factor, at, 2))
                 else:
                     rows.extend((factor, at + part, 1) for part in range(parts))

@@ -39,7 +39,9 @@ class Unfit:
         wanted = [(n, e) for n in below for e, number in enumerate(own.templates[n][1]) if number is None]
         from ..plan.xla import jax
 
-        values = jax.jit(Atoms(own.families, own.templates, own.solvable, wanted, own.unknowns).values)(*given)
+        values = jax.jit(Atoms(own.families, own.templates, own.solvable, wanted, own.unknowns, own.funklets).values)(
+            *given
+        )
         for n in below:
             for array in values.get(n, ()):
                 members = ~np.isfinite(np.asarray(array)).reshape(len(array), -1).all(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,17 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _parm_figures(table: ParmTable, place: str) -> Iterator[tuple[str, Figure]]:
-    values, time, freq = _sampled(table)
+    try:
+        values, time, freq = _sampled(table)
+    except DataError:  # a function that is not here: its coefficients, then
+        if table.values.shape[3:] != (1, 1):
+            yield from chain.from_iterable(_parm_figures(part, place) for part in table.coefficients())
+            return
+        values, time, freq = table.values[..., 0, 0], table.time.mean(1), table.freq.mean(1)
     factor = (values.shape[1] // table.status.shape[1], values.shape[2] // table.status.shape[2])
     bad = np.repeat(np.repeat(table.status != Status.CONVERGED, factor[0], 1), factor[1], 2)
     # The errors of several coefficients are correlated: a band from their diagonal alone would be wrong.
-    constant = table.values.shape[3:] == (1, 1)
+    constant = values.shape == table.status.shape
     errors = table.errors[..., 0, 0] if constant else np.full(values.shape, np.nan)
     title = f"Parm {table.label}"
     if np.iscomplexobj(values):
@@ -101,16 +108,15 @@ def _parm_figures(table: ParmTable, place: str) -> Iterator[tuple[str, Figure]]:
 
 
 def _sampled(table: ParmTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Polynomials on points: the centre of each interval, or nine points over it along an axis on which they vary."""
-    points = [np.linspace(-1, 1, 9) if powers > 1 else np.zeros(1) for powers in table.values.shape[3:]]
-    powers = [p[:, None] ** np.arange(n) for p, n in zip(points, table.values.shape[3:], strict=True)]
-    values = np.einsum("ntfij,xi,yj->ntxfy", table.values, *powers)
-    n, nt, nx, nf, ny = values.shape
-    axes = [
-        (limits.mean(1)[:, None] + 0.5 * np.ptp(limits, 1)[:, None] * p).ravel()
-        for limits, p in zip((table.time, table.freq), points, strict=True)
-    ]
-    return values.reshape(n, nt * nx, nf * ny), axes[0], axes[1]
+    """Values on points: the centre of each interval, or points over it along an axis on which they vary."""
+    varying = table.function().axes(table.values.shape[3:])
+    axes, intervals = [], []
+    for name, limits in (("time", table.time), ("freq", table.freq)):
+        count = max(9, 4 * table.values.shape[3] * table.values.shape[4]) if name in varying else 1
+        place = np.linspace(0, 1, min(count, 129)) if count > 1 else np.full(1, 0.5)
+        axes.append((limits[:, :1] + np.ptp(limits, 1)[:, None] * place).ravel())
+        intervals.append(np.repeat(np.arange(len(limits)), len(place)))
+    return table.on(axes[0], axes[1], (intervals[0], intervals[1])), axes[0], axes[1]
 
 
 def _complex_figures(

@@ -8,8 +8,9 @@
 
 Names are percent-encoded where HDF5 has no place for a character ("/", for example), and get a suffix "~2" where two
 coincide; the attributes of a table (label or name, group, index) hold what is meant, so a reader never decodes a path.
-Datasets carry their axes and unit as attributes. `values` of a Parm are polynomial coefficients `sum c[i][j] x^i y^j`
-in which x and y run from -1 to 1 over the solution interval whose limits are in `time` (s) and `freq` (Hz).
+Datasets carry their axes and unit as attributes. `values` of a Parm are coefficients c[i][j] of the function that its attribute
+`funklet` (JSON, `rimetree.funklets`) says: most often `sum c[i][j] x^i y^j`, in which x and y run from -1 to 1 over the solution
+interval whose limits are in `time` (s) and `freq` (Hz).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..errors import DataError
 from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable, Table, columns, normalise, scalars
 
 FORMAT = "rimetree solutions"
-VERSION = 2
+VERSION = 3
 KINDS: dict[str, type[Table]] = {"parms": ParmTable, "jones": JonesTable, "solvers": SolverTable}
 RESERVED = ("meta", "parms", "solvers")
 

@@ -6,12 +6,14 @@ the same letter have the same length; a digit is a fixed length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 
 from ..errors import DataError
+from ..funklets import Funklet, Polynomial, from_text, on_cells, to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Column:
 class ParmTable:
     """All solved Parms of one label (the name without qualifiers) in one field and spectral window.
 
-    Axes: n Parm, t and f solution interval in time and frequency, i and j power of x (time) and y (frequency).
+    Axes: n Parm, t and f solution interval in time and frequency, i and j coefficients, of time and frequency.
     """
 
     label: str
@@ -35,7 +37,7 @@ class ParmTable:
     """Full node names."""
     qualifiers: Annotated[list[tuple[str, ...]], Column("n", "json")]
     values: Annotated[np.ndarray, Column("n t f i j", "values")]
-    """Polynomial coefficients of each solution interval, float64 or complex128."""
+    """Coefficients of each solution interval, float64 or complex128, of the function that `funklet` says."""
     errors: Annotated[np.ndarray, Column("n t f i j")]
     """1 sigma; of a complex coefficient the rms of the errors of its two parts; NaN where unknown."""
     status: Annotated[np.ndarray, Column("n t f", "u1")]
@@ -43,6 +45,40 @@ class ParmTable:
     time: Annotated[np.ndarray, Column("t 2", unit="s")]
     """Start and stop of each interval."""
     freq: Annotated[np.ndarray, Column("f 2", unit="Hz")]
+    funklet: str = to_text(Polynomial())
+    """What the coefficients mean, as JSON (see `rimetree.funklets`)."""
+
+    def function(self, given: Callable[..., Any] | None = None) -> Funklet:
+        """The function of the coefficients; DataError where it is a user's that is not loaded, and not `given`."""
+        try:
+            return from_text(self.funklet, given)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"Parm {self.label}: {error}") from error
+
+    def coefficients(self) -> Iterator[ParmTable]:
+        """A table of each coefficient by itself, labelled "x[0,1]"."""
+        for i, j in np.ndindex(*self.values.shape[3:]):
+            own = {a: getattr(self, a)[..., i : i + 1, j : j + 1] for a in ("values", "errors")}
+            yield replace(self, label=f"{self.label}[{i},{j}]", funklet=to_text(Polynomial()), **own)
+
+    def rows(self, which: Any) -> ParmTable:
+        """Some of the Parms: a slice gives views, of which changes change this table."""
+        numbers = np.arange(len(self.names))[which]
+        own = {a: getattr(self, a)[which] for a in ("values", "errors", "status")}
+        names, qualifiers = ([getattr(self, a)[i] for i in numbers] for a in ("names", "qualifiers"))
+        return replace(self, names=names, qualifiers=qualifiers, **own)
+
+    def on(
+        self,
+        time: np.ndarray,
+        freq: np.ndarray,
+        intervals: tuple[np.ndarray, np.ndarray],
+        given: Callable[..., Any] | None = None,
+    ) -> np.ndarray:
+        """Values (n, T, F) at `time` (s) and `freq` (Hz), which lie in, or are given to, these intervals (T,) and (F,)."""
+        own = np.moveaxis(self.values, (1, 2), (3, 4))
+        values = on_cells(self.function(given), own, time, freq, self.time, self.freq, intervals)
+        return np.broadcast_to(values, (len(self.names), len(time), len(freq)))
 
 
 @dataclass(slots=True, eq=False)

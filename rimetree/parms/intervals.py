@@ -1,4 +1,4 @@
-"""Solution intervals: which interval each slot or channel belongs to, and the coordinates of polynomials within one."""
+"""Solution intervals: which interval each slot or channel belongs to, and where they begin and end."""
 
 from __future__ import annotations
 
@@ -86,9 +86,3 @@ def bounds(interval: np.ndarray, centres: np.ndarray, widths: np.ndarray) -> np.
         cells = interval == i
         edges[i] = low[cells].min(), high[cells].max()
     return edges
-
-
-def normalised(interval: np.ndarray, centres: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Coordinate of every cell within its interval, from -1 to 1 between the interval's edges."""
-    edges = bounds(interval, centres, widths)[interval]
-    return (centres - edges.mean(1)) / ((edges[:, 1] - edges[:, 0]) / 2)

@@ -8,14 +8,15 @@ slots*, whatever the number of parameters of the solve.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..funklets import Funklet
 from ..graph.node import Family
-from ..parms.funklet import powers
 from ..ring import Plane, Tensor
 from .apply import apply, blaming
 from .program import _gather, fill
@@ -23,6 +24,9 @@ from .template import Template
 
 Fixed = Mapping[str, Any]
 """What is held fixed: "values" (family -> arrays (n, St, Jt, Sf, Jf)) and "coordinates" (axis -> array in SI units)."""
+
+Prepared = Mapping[int, Sequence[Any]]
+"""Parm family -> what its funklet prepared for cells (St, Jt, Sf, Jf)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +78,15 @@ class Slot:
     index: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Argument:
+    """What an atom is differentiated by, with the functions by which its derivative is multiplied: one per coefficient."""
+
+    parm: int
+    value: Any
+    basis: Sequence[Any]
+
+
 class Atoms:
     """Values and derivatives of all atoms of a solve.
 
@@ -88,8 +101,10 @@ class Atoms:
         solvable: set[int],
         wanted: Sequence[tuple[int, int]],
         unknowns: Unknowns,
+        funklets: Mapping[int, Funklet],
     ) -> None:
         self.families, self.templates, self.solvable, self.unknowns = families, templates, solvable, unknowns
+        self.funklets = funklets
         self.elements: dict[int, list[int]] = {}
         for family, element in sorted(set(wanted)):
             self.elements.setdefault(family, []).append(element)
@@ -103,27 +118,31 @@ class Atoms:
                 total += families[family].size
         self.count = total
         self.parameters = self._parameter_table()
-        self.linear = all(family in unknowns.shapes for family in self.elements)
-        """Whether every atom is a Parm: its derivatives are constant, and numpy does (see `polynomials`)."""
+        self.linear = all(self.plain(family) for family in self.elements)
+        """Whether every atom is a Parm that is linear in its coefficients: numpy does then (see `plainly`)."""
         self._compiled: Callable[..., tuple[Any, Any]] | None = None
         self._bent: Callable[..., Any] | None = None
 
-    def evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
+    def plain(self, family: int) -> bool:
+        """Whether a family of atoms is a Parm that is linear in its coefficients."""
+        return family in self.unknowns.shapes and self.funklets[family].linear
+
+    def evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> tuple[Any, Any]:
         """Atoms (count, J, S) and derivatives (count, parameters, J, S); S = St * Sf intervals of J = Jt * Jf joint
-        cells. x, y: coordinates of polynomials, one for all Parms or one per family."""
+        cells, for which the funklets of the Parms are prepared."""
         if self._compiled is None:
             from .xla import jax
 
             self._compiled = jax.jit(self._evaluate)
-        return self._compiled(coefs, fixed, x, y)
+        return self._compiled(coefs, fixed, cells)
 
-    def curvature(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> Any:
+    def curvature(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> Any:
         """Second derivatives of all atoms, (count, parameters, parameters, J, S), zero where an atom has fewer."""
         if self._bent is None:
             from .xla import jax
 
             self._bent = jax.jit(self._curvature)
-        return self._bent(coefs, fixed, x, y)
+        return self._bent(coefs, fixed, cells)
 
     def position(self, family: int, element: int) -> int:
         """Number of the atom of member 0."""
@@ -181,84 +200,94 @@ class Atoms:
 
     # Traced.
 
-    def _parm_values(self, coefs: Mapping[int, Any], x: Any, y: Any) -> dict[int, Any]:
-        """Parm values (n, St, Jt|1, Sf, Jf|1) from coefficients (n, ct, cf, St, Sf)."""
+    def _slices(self, coefs: Mapping[int, Any]) -> dict[int, list[Any]]:
+        """Coefficients (n, i, j, St, Sf) one by one, in the order of the unknowns, as (n, St, 1, Sf, 1)."""
         result = {}
         for number, c in coefs.items():
             n, ct, cf, st, sf = c.shape
-            moved = c.transpose(0, 1, 2, 3, 4).reshape(n, ct, cf, st, 1, sf, 1)
-            own_x, own_y = _own(x, number), _own(y, number)
-            xs, ys = powers(own_x, ct) if ct > 1 else [1], powers(own_y, cf) if cf > 1 else [1]
-            result[number] = sum(moved[:, i, j] * xs[i] * ys[j] for i in range(ct) for j in range(cf))
+            single = c.reshape(n, ct * cf, st, 1, sf, 1)
+            result[number] = [single[:, k] for k in range(ct * cf)]
         return result
 
-    def values(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> dict[int, tuple[Any, ...]]:
+    def _value(self, parm: int, coefs: Sequence[Any], cells: Prepared) -> Any:
+        """The value (n, St, Jt|1, Sf, Jf|1) of a Parm family."""
+        with blaming(parm, self.families[parm].cls):
+            return self.funklets[parm].combine(self.unknowns.shapes[parm][1:], coefs, cells[parm])
+
+    def _arguments(self, family: int, coefs: Mapping[int, Any], cells: Prepared) -> list[Argument]:
+        """What the atoms of a family are differentiated by: values of linear Parms, single coefficients of others."""
+        single = self._slices({s.parm: coefs[s.parm] for s in self.slots[family]})
+        result = []
+        for s in self.slots[family]:
+            if self.funklets[s.parm].linear:
+                result.append(Argument(s.parm, self._value(s.parm, single[s.parm], cells)[s.index], cells[s.parm]))
+            else:
+                result.extend(Argument(s.parm, c[s.index], (1.0,)) for c in single[s.parm])
+        return result
+
+    def values(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> dict[int, tuple[Any, ...]]:
         """The elements of each family, (n, grid...) each, with extent 1 where they do not vary; may be traced."""
-        parms = self._parm_values(coefs, x, y)
         return {
-            family: self._function(family, fixed)(*(parms[s.parm][s.index] for s in self.slots[family]))
+            family: self._function(family, fixed, cells)(*(a.value for a in self._arguments(family, coefs, cells)))
             for family in self.elements
         }
 
-    def polynomials(
-        self, coefs: Mapping[int, np.ndarray], x: np.ndarray, y: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`evaluate` where `linear`, without compiling anything."""
-        shape = (*np.shape(x)[:2], *np.shape(y)[2:])
-        parms = self._parm_values(coefs, x, y)
-        values = [_flat(np, parms[n], self.families[n].size, shape) for n in self.elements]
+    def plainly(self, coefs: Mapping[int, np.ndarray], cells: Prepared, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """`evaluate` where `linear`, without compiling anything; `shape` is (St, Jt, Sf, Jf)."""
+        single = self._slices(coefs)
+        values = [_flat(np, self._value(n, single[n], cells), self.families[n].size, shape) for n in self.elements]
         width = self.parameters.shape[1]
         tangents = []
         for n in self.elements:
             own = np.zeros((self.families[n].size, width, *values[0].shape[1:]), complex)
             parts = self.unknowns.parts[n]
-            for c, basis in enumerate(self._basis(n, x, y)):
+            for c, basis in enumerate(cells[n]):
                 for part in range(parts):
                     own[:, c * parts + part] = _flat(np, basis * 1j**part, 1, shape)
             tangents.append(own)
         return np.concatenate(values), np.concatenate(tangents)
 
-    def _evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> tuple[Any, Any]:
+    def _evaluate(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> tuple[Any, Any]:
         from .xla import jax, jnp
 
-        parms = self._parm_values(coefs, x, y)
         shape = (*np.shape(fixed["coordinates"]["time"])[:2], *np.shape(fixed["coordinates"]["freq"])[2:])
 
         values: list[Any] = []
         tangents: list[Any] = []
         for family, elements in self.elements.items():
             n = self.families[family].size
-            arguments = [parms[s.parm][s.index] for s in self.slots[family]]
-            function = self._function(family, fixed)
+            known = self._arguments(family, coefs, cells)
+            arguments = tuple(a.value for a in known)
+            function = self._function(family, fixed, cells)
             columns: list[list[Any]] = [[] for _ in elements]
-            for k, slot in enumerate(self.slots[family]):
-                basis = self._basis(slot.parm, x, y)
-                for direction in (1.0, 1j)[: self.unknowns.parts[slot.parm]]:
+            for k, argument in enumerate(known):
+                parts = []
+                for direction in (1.0, 1j)[: self.unknowns.parts[argument.parm]]:
                     seed = [jnp.full_like(a, direction if i == k else 0) for i, a in enumerate(arguments)]
-                    _, out = jax.jvp(function, tuple(arguments), tuple(seed))
-                    for e, tangent in enumerate(out):
-                        columns[e].append([_flat(jnp, tangent * b, n, shape) for b in basis])
+                    parts.append(jax.jvp(function, arguments, tuple(seed))[1])
+                for e, column in enumerate(columns):  # in the order of the parameter table: coefficient, part
+                    column.extend(_flat(jnp, part[e] * b, n, shape) for b in argument.basis for part in parts)
             values.extend(_flat(jnp, value, n, shape) for value in function(*arguments))
-            tangents.extend(self._ordered(family, columns[e]) for e in range(len(elements)))
+            tangents.extend(jnp.stack(column, 1) for column in columns)
         width = self.parameters.shape[1]
         padded = [jnp.pad(t, ((0, 0), (0, width - t.shape[1]), (0, 0), (0, 0))) for t in tangents]
         return jnp.concatenate(values), jnp.concatenate(padded)
 
-    def _curvature(self, coefs: Mapping[int, Any], fixed: Fixed, x: Any, y: Any) -> Any:
+    def _curvature(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> Any:
         from .xla import jnp
 
-        parms = self._parm_values(coefs, x, y)
         shape = (*np.shape(fixed["coordinates"]["time"])[:2], *np.shape(fixed["coordinates"]["freq"])[2:])
         width = self.parameters.shape[1]
         found: list[Any] = []
         for family, elements in self.elements.items():
-            arguments = tuple(parms[s.parm][s.index] for s in self.slots[family])
-            function = self._function(family, fixed)
+            known = self._arguments(family, coefs, cells)
+            arguments = tuple(a.value for a in known)
+            function = self._function(family, fixed, cells)
             columns = [
                 (k, part, basis)
-                for k, slot in enumerate(self.slots[family])
-                for basis in self._basis(slot.parm, x, y)
-                for part in range(self.unknowns.parts[slot.parm])
+                for k, argument in enumerate(known)
+                for basis in argument.basis
+                for part in range(self.unknowns.parts[argument.parm])
             ]
             second = {
                 (k, part, l, other): _twice(function, arguments, (k, 1j**part), (l, 1j**other))
@@ -277,29 +306,13 @@ class Atoms:
                 found.append(jnp.pad(block, ((0, 0), short, short, (0, 0), (0, 0))))
         return jnp.concatenate(found)
 
-    def _ordered(self, family: int, columns: list[list[Any]]) -> Any:
-        """Tangents in the order of the parameter table: slot, coefficient, part."""
-        from .xla import jnp
-
-        result: list[Any] = []
-        at = 0
-        for slot in self.slots[family]:
-            parts = self.unknowns.parts[slot.parm]
-            group = columns[at : at + parts]
-            at += parts
-            result.extend(group[part][c] for c in range(len(group[0])) for part in range(parts))
-        return jnp.stack(result, 1)
-
-    def _basis(self, parm: int, x: Any, y: Any) -> list[Any]:
-        _, ct, cf = self.unknowns.shapes[parm]
-        own_x, own_y = _own(x, parm), _own(y, parm)
-        xs, ys = powers(own_x, ct) if ct > 1 else [1.0], powers(own_y, cf) if cf > 1 else [1.0]
-        return [xs[i] * ys[j] for i in range(ct) for j in range(cf)]
-
-    def _function(self, family: int, fixed: Fixed) -> Callable[..., tuple[Any, ...]]:
-        """The wanted elements of a family as a function of the values of its slots, each (n, grid...)."""
-        slots = self.slots[family]
-        keys = {(s.parm, s.index.tobytes()): i for i, s in enumerate(slots)}
+    def _function(self, family: int, fixed: Fixed, cells: Prepared) -> Callable[..., tuple[Any, ...]]:
+        """The wanted elements of a family as a function of its `_arguments`, each (n, grid...)."""
+        keys: dict[tuple[int, bytes], slice] = {}
+        start = 0
+        for s in self.slots[family]:
+            count = 1 if self.funklets[s.parm].linear else math.prod(self.unknowns.shapes[s.parm][1:])
+            keys[s.parm, s.index.tobytes()] = slice(start, start := start + count)
 
         def function(*arguments: Any) -> tuple[Any, ...]:
             known: dict[tuple[int, bytes], Tensor] = {}
@@ -316,7 +329,10 @@ class Atoms:
                     return _gather(tensor, path)
                 node = self.families[number]
                 if node.cls.role == "parm":
-                    return Tensor.scalar(Plane(arguments[keys[number, path.tobytes()]]))
+                    own = arguments[keys[number, path.tobytes()]]
+                    return Tensor.scalar(
+                        Plane(own[0] if self.funklets[number].linear else self._value(number, own, cells))
+                    )
                 kids: list[Tensor] = []
                 for kid in node.kids:
                     index = np.asarray(kid.index)[path]
@@ -333,10 +349,6 @@ class Atoms:
             return tuple(_array(tensor.elements[e]) for e in self.elements[family])
 
         return function
-
-
-def _own(coordinate: Any, parm: int) -> Any:
-    return coordinate[parm] if isinstance(coordinate, Mapping) else coordinate
 
 
 def _twice(function: Callable[..., Any], arguments: tuple[Any, ...], first: Any, second: Any) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ForestError, Issue, RimetreeError
+from ..funklets import on_cells
 from ..graph.node import Family
 from ..grid import Cells
-from ..parms.funklet import coefficients, polynomial
+from ..parms.funklet import coefficients, funklet_of
 from ..ring import Plane, Tensor
+from .apply import blaming
 from .flags import as_tensor
 from .host import take
 from .oracle import interpret
@@ -113,7 +114,7 @@ def _compiled(forest: Forest, family: int, member: int, cells: Cells, make: type
         templates: dict[int, Template] = {n: open_template(()) for n, f in sub.families.items() if f.cls.role == "parm"}
         program = make(sub.families, [family], templates, sizes)
     coordinates = cells.coordinates()
-    given = {n: parm_planes(f, coordinates) for n, f in program.families.items() if f.cls.role == "parm"}
+    given = {n: (parm_plane(n, f, cells),) for n, f in program.families.items() if f.cls.role == "parm"}
     value: Tensor = program(coordinates, given)[family]
     forest.programs[key] = program
     for oldest in list(forest.programs)[:-KEPT]:
@@ -121,9 +122,20 @@ def _compiled(forest: Forest, family: int, member: int, cells: Cells, make: type
     return value
 
 
-def parm_planes(family: Family, coordinates: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-    """Initial values of a Parm family: one array (n, grid...), polynomials in absolute time and frequency."""
-    return (polynomial(coefficients(family), coordinates["time"], coordinates["freq"]),)
+def parm_plane(number: int, family: Family, cells: Cells) -> np.ndarray:
+    """Initial values of a Parm family, (n, grid...), polynomials in absolute time and frequency.
+
+    NodeFailure where the funklet says nothing about some cells, or its function fails.
+    """
+    shape = funklet_of(family).bare()
+    time, freq = (cells.axes[name].limits for name in ("time", "freq"))
+    if text := shape.gap(time, freq):
+        raise NodeFailure(number, text)
+    one = np.zeros(cells.time.size, int), np.zeros(cells.freq.size, int)
+    coefs = coefficients(family)[..., None, None]
+    with blaming(number, family.cls):
+        value = on_cells(shape, coefs, cells.time, cells.freq, np.array([time]), np.array([freq]), one)
+    return value.reshape(value.shape + (1,) * (len(cells.axes) - 2))
 
 
 def _plane(element: Any, rank: int) -> np.ndarray:

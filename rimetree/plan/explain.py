@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph.node import Family
 from ..grid import Cells
-from ..parms.funklet import coefficients
+from ..parms.funklet import is_complex, varying
 from ..parms.intervals import freq_intervals, time_intervals
 from .depends import Depends, depends
 from .explain_solver import explain_solvers
@@ -44,13 +44,11 @@ class Grid:
 
     def parm_axes(self, family: Family) -> frozenset[str]:
         """Axes along which a Parm family varies: it has coefficients, or (as far as is known) several intervals."""
-        found = set()
-        shape = coefficients(family).shape[1:]
         solint = family.options.get("solint") or (None, None)
-        for axis, size, interval in zip(("time", "freq"), shape, solint, strict=True):
-            if size > 1 or self._several(axis, interval):
-                found.add(axis)
-        return frozenset(found)
+        several = {
+            axis for axis, interval in zip(("time", "freq"), solint, strict=True) if self._several(axis, interval)
+        }
+        return varying(family) | several
 
     def _several(self, axis: str, interval: Any) -> bool:
         if interval is None or self.group is None:
@@ -95,7 +93,7 @@ def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template
     for number, family in sub.families.items():
         if family.cls.role == "parm":
             given[number] = open_template(())
-            complex_ |= {number} if np.iscomplexobj(coefficients(family)) else set()
+            complex_ |= {number} if is_complex(family) else set()
         elif family.cls.role == "lookup":
             given[number] = lookup_template(family)
         elif family.cls.role == "data":

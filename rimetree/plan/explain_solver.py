@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph.node import Family, Function
-from ..parms.funklet import coefficients
+from ..parms.funklet import coefficients, funklet_of, varying
 from .depends import Depends
 from .lower import Lowering, Term, terms_of
 from .subset import Subset
@@ -156,8 +156,8 @@ class _Solver:
                 if axis in self.known[n].axes:
                     return f"{self._name(n, 0)} (#{n}), which is a part of {self._name(number, 0)}, varies along it"
             elif family.cls.role == "parm":
-                if coefficients(family).shape[1 + (axis == "freq")] > 1:
-                    return f"{self._name(n, 0)} is a polynomial along it"
+                if axis in varying(family):
+                    return f"{self._name(n, 0)} is a {funklet_of(family).kind} along it"
             elif issubclass(family.cls, Function) and axis in family.cls.coordinates:
                 return f"{self._name(n, 0)} ({family.cls.__name__}) varies along it"
             else:

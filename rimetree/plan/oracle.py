@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..funklets import At
 from ..graph.node import Family
 from ..grid import Cells
-from ..parms.funklet import coefficients, polynomial
+from ..parms.funklet import coefficients, funklet_of
 from ..ring import Plane, Tensor
 from .apply import apply, blaming, centres
 from .flags import flags_of, leaf_flags
@@ -40,6 +41,22 @@ def interpret(families: Sequence[Family], family: int, member: int, cells: Cells
             kids = [known[child] for group in children for child in group]
             known[node] = _result(families[node[0]], node, kids, cells)
     return known[family, member]
+
+
+def _parm(family: Family, member: int, cells: Cells) -> np.ndarray:
+    """A Parm cell by cell, (1, T, F)."""
+    coefs, (time, freq) = coefficients(family)[member], (cells.axes[name] for name in ("time", "freq"))
+    rows = []
+    for t in time.centres:
+        row = []
+        for f in freq.centres:
+            at = At(np.full((1, 1, 1, 1), t), np.full((1, 1, 1, 1), f), time.limits, freq.limits)
+            funklet = funklet_of(family).bare()
+            single = [c.reshape(1, 1, 1, 1, 1) for c in coefs.ravel()]
+            value = funklet.combine(coefs.shape, single, funklet.prepare(coefs.shape, at))
+            row.append(np.asarray(value).item())
+        rows.append(row)
+    return np.array([rows])
 
 
 def _children(family: Family, member: int) -> list[list[tuple[int, int]]]:
@@ -91,9 +108,8 @@ def _value(
         found = looked_up(number, single, cells.coordinates())
         return Tensor(family.cls.dims(family.options), tuple(Plane(np.broadcast_to(e, (1, *shape))) for e in found))  # type: ignore[attr-defined]
     if role == "parm":
-        grid = cells.coordinates()
-        value = polynomial(coefficients(family)[member : member + 1], grid["time"], grid["freq"])
-        return Tensor.scalar(Plane(np.broadcast_to(value, (1, *shape))))
+        value = _parm(family, member, cells)
+        return Tensor.scalar(Plane(np.broadcast_to(value.reshape(value.shape + (1,) * (len(shape) - 2)), (1, *shape))))
     if role == "data":
         raise NodeFailure(number, "has no value here: data are read in a run on a Measurement Set")
     with blaming(number, family.cls):

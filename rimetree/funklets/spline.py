@@ -1,0 +1,117 @@
+"""B-splines in time and frequency (de Boor, A Practical Guide to Splines, chapter X)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .base import At, Funklet, Limits, count, outer, shaped, summed
+
+Breaks = int | tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Spline(Funklet):
+    """A B-spline in time, in frequency, or the product of both: `sum c[i][j] B_i(time) B_j(freq)`, smooth up to derivative degree - 1.
+
+    `time` and `freq` are the number of pieces, equally long over each solution interval, or their ends in s and Hz (the first and
+    the last included; these must span the data, and solutions hold for all of that axis); None: constant along it. n pieces have
+    n + degree coefficients, at whose `places` the curve is near them. A starting value that is a number holds everywhere.
+    """
+
+    time: Breaks = None
+    freq: Breaks = None
+    degree: int = 3
+    kind: ClassVar[str] = "spline"
+    linear: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("time", "freq"):
+            object.__setattr__(self, name, _breaks(name, getattr(self, name)))
+        if self.time is None and self.freq is None:
+            raise ValueError("a spline needs pieces in time or in frequency: Spline(time=8), or their ends in s and Hz")
+        if count("the degree of a spline", self.degree, 0) is None:
+            raise ValueError("a spline needs a degree")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Coefficients in time and in frequency."""
+        return _count(self.time, self.degree), _count(self.freq, self.degree)
+
+    def starting(self, value: Any) -> Any:
+        """A number is the value everywhere."""
+        return shaped(value, self.shape, fill=True)
+
+    def axes(self, shape: tuple[int, ...]) -> frozenset[str]:
+        """Those with pieces."""
+        return frozenset(n for n, k in zip(("time", "freq"), shape, strict=True) if k > 1)
+
+    def prepare(self, shape: tuple[int, ...], at: At) -> tuple[Any, ...]:
+        """B_i B_j."""
+        xs = _along(self.time, self.degree, at.time, at.time_limits)
+        return outer(xs, _along(self.freq, self.degree, at.freq, at.freq_limits))
+
+    def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
+        """The sum."""
+        return summed(coefs, prepared)
+
+    def gap(self, time: Limits, freq: Limits) -> str:
+        """Data outside the first and last end of a piece."""
+        for axis, breaks, (low, high), unit in (("time", self.time, time, "s"), ("frequency", self.freq, freq, "Hz")):
+            if isinstance(breaks, tuple) and (low < breaks[0] or high > breaks[-1]):
+                ends = f"{breaks[0]:.12g} to {breaks[-1]:.12g} {unit}"
+                return f"its spline goes from {ends} in {axis}, and the cells from {low:.12g} to {high:.12g} {unit}"
+        return ""
+
+    def whole(self) -> frozenset[str]:
+        """Axes whose pieces have ends in s or Hz."""
+        return frozenset(n for n, b in (("time", self.time), ("freq", self.freq)) if isinstance(b, tuple))
+
+
+def _breaks(name: str, given: Any) -> Breaks:
+    if given is None or np.ndim(given) == 0:
+        return count(f"the pieces of a spline in {name}", given, 1)
+    ends = np.asarray(given, float)
+    if ends.ndim != 1 or ends.size < 2 or not np.isfinite(ends).all() or not (np.diff(ends) > 0).all():
+        raise ValueError(
+            f"the ends of the pieces of a spline in {name} must be two or more rising numbers, not {given!r}"
+        )
+    return tuple(ends.tolist())
+
+
+def _count(breaks: Breaks, degree: int) -> int:
+    if breaks is None:
+        return 1
+    return (breaks if isinstance(breaks, int) else len(breaks) - 1) + degree
+
+
+def _along(breaks: Breaks, degree: int, centres: np.ndarray, limits: Limits) -> Sequence[Any]:
+    """The functions of one axis at `centres`."""
+    if breaks is None:
+        return [1.0]
+    if isinstance(breaks, int):
+        low, high = limits
+        return basis(np.arange(breaks + 1.0), degree, (centres - low) / (high - low) * breaks)
+    return basis(np.array(breaks), degree, centres)
+
+
+def basis(breaks: np.ndarray, degree: int, points: np.ndarray) -> list[np.ndarray]:
+    """B-splines with these ends of pieces, the first and last knot repeated, at `points`; the last pieces go on outside."""
+    pieces = len(breaks) - 1
+    knots = np.concatenate([np.repeat(breaks[0], degree), breaks, np.repeat(breaks[-1], degree)])
+    piece = np.searchsorted(breaks, points, side="right").clip(1, pieces) - 1
+    at = piece + degree
+    local = [np.ones(points.shape)]
+    for k in range(1, degree + 1):  # the Cox-de Boor recurrence over the k + 1 functions that are not 0 in a piece
+        higher = [np.zeros(points.shape) for _ in range(k + 1)]
+        for r in range(k):
+            left, right = knots[at + r + 1 - k], knots[at + r + 1]
+            part = local[r] / (right - left)
+            higher[r] = higher[r] + (right - points) * part
+            higher[r + 1] = (points - left) * part
+        local = higher
+    places = np.arange(pieces + degree).reshape(-1, *[1] * points.ndim)
+    return list(np.sum([np.where(piece + r == places, b, 0.0) for r, b in enumerate(local)], 0))
