@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, nearest
+from ..funklets import on_cells
 from ..io.caltable import CalTable, Values
 from ..io.solutions import ParmTable
 from ..parms.intervals import bounds
@@ -249,8 +250,8 @@ def _one(parm: Values, table: Any, param: Param, group: Any, slots: Any, rule: R
     """From one table to some slots of a group and all its channels."""
     good = np.isin(parm.status, list(rule.good)) & np.isfinite(parm.values).all((-1, -2))
     time = group.time[slots]
-    if parm.values.shape[3:] != (1, 1):
-        return _polynomial(parm, good, table, time, group.freq)
+    if not param.shape.constant(parm.values.shape[3:]):
+        return _curves(parm, good, table, param, time, group.freq)
     for width, axis, centres in ((rule.smooth_time, 1, table.time), (rule.smooth_freq, 2, table.freq)):
         if width > 0 and centres.size > 1:
             parm = smooth(parm, good, centres, width, axis, param, rule.domain)
@@ -338,21 +339,16 @@ def _curve(rows: np.ndarray, centres: np.ndarray, points: np.ndarray, method: st
     return np.asarray(rows[:, right - 1] * (1 - weight) + rows[:, right] * weight)
 
 
-def _polynomial(
-    parm: Values, good: np.ndarray, table: Any, time: np.ndarray, freq: np.ndarray
+def _curves(
+    parm: Values, good: np.ndarray, table: Any, param: Param, time: np.ndarray, freq: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Polynomials over solution intervals, each where it holds, at the nearest edge of the nearest outside."""
+    """Polynomials and other functions over solution intervals, each where it holds, at the nearest edge of the nearest outside."""
     t, f = _nearest(time, table.time, table.time_edges), _nearest(freq, table.freq, table.freq_edges)
-    x, y = (
-        ((p - e[i].mean(1)) / (np.ptp(e[i], 1) / 2)).clip(-1, 1)
-        for p, e, i in ((time, table.time_edges, t), (freq, table.freq_edges, f))
-    )
-    coefs = parm.values[:, t][:, :, f]
-    values = np.einsum(
-        "ntfij,ti,fj->ntf", coefs, *(np.vander(c, k, True) for c, k in zip((x, y), coefs.shape[3:], strict=True))
-    )
+    time, freq = time.clip(*table.time_edges[t].T), freq.clip(*table.freq_edges[f].T)
+    coefs = np.moveaxis(parm.values, (1, 2), (3, 4))
+    values = on_cells(param.shape, coefs, time, freq, table.time_edges, table.freq_edges, (t, f))
     status = np.where(good[:, t][:, :, f], Status.CONVERGED, Status.NO_DATA).astype(np.uint8)
-    return values, status
+    return np.broadcast_to(values, status.shape), status
 
 
 def varying(made: Mapping[Any, Sequence[ParmTable]], placed: Placed) -> dict[str, tuple[bool, bool]]:

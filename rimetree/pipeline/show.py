@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from ..funklets import Polynomial, to_text
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, counts
+from .interpolate import kind_of
 
 
 def info(path: str | Path) -> str:
@@ -89,9 +91,18 @@ def as_solutions(tables: Iterable[CalTable]) -> Solutions:
                         parm.status,
                         table.time_edges,
                         table.freq_edges,
+                        _function(table, what),
                     )
                 )
     return Solutions(list(groups.values()))
+
+
+def _function(table: CalTable, what: str) -> str:
+    """What the coefficients of a Parm mean; those of a term that is not here are drawn as polynomials."""
+    try:
+        return to_text(kind_of(table).params[what].shape)
+    except (ConfigError, KeyError):
+        return to_text(Polynomial())
 
 
 def plot(path: str | Path, folder: str | Path) -> list[Path]:

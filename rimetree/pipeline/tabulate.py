@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..funklets import to_text
 from ..io.caltable import CalTable, Values, worst
 from ..io.solutions import GroupSolutions, ParmTable, Solutions, SolverTable
 from ..parms.intervals import bounds, freq_intervals, time_intervals
 from ..status import Status
 from ..trees.terms import Placed
+from .interpolate import kind_of
 from .jones import matrices
 
 
@@ -30,7 +33,8 @@ def tabulate(
     time, freq = (np.bincount(i, x) / np.bincount(i) for i, x in ((slots, group.time), (chans, group.freq)))
     first = np.flatnonzero(np.diff(slots, prepend=-1))
     values = {what: _ordered(table, antennas, placed) for what, table in parms.items()}
-    centres = {what: value.values[..., 0, 0] for what, value in values.items()}
+    cells = np.arange(time.size), np.arange(freq.size)
+    centres = {what: _curve(parms[what], values[what]).on(time, freq, cells) for what in values}
     jones = matrices(placed, antennas, centres, time, freq)
     status = worst(values, len(antennas))
     flags = (status != Status.CONVERGED) | ~np.isfinite(jones).all((-1, -2))
@@ -65,13 +69,22 @@ def _ordered(table: ParmTable, antennas: Sequence[str], placed: Placed) -> Value
     values, errors, status = table.values[index], table.errors[index], table.status[index].copy()
     held = index < 0
     if held.any():
-        values[held] = np.asarray(placed.term.params[what].start).reshape(-1)[0]
+        param = placed.term.params[what]
+        values[held] = np.reshape(param.shape.starting(param.start), values.shape[3:])
         errors[held], status[held] = 0, Status.CONVERGED
     return Values(values, errors, status)
 
 
+def _curve(solved: ParmTable, values: Values) -> ParmTable:
+    """A table with other values."""
+    names = [str(i) for i in range(len(values.values))]
+    return replace(solved, names=names, values=values.values)
+
+
 def _errors(placed: Placed, values: Mapping[str, Values], shape: tuple[int, ...]) -> np.ndarray:
     """1 sigma of the matrices' elements, NaN where it takes more than the Parms' own errors to tell."""
+    if not all(placed.term.params[what].shape.constant(v.values.shape[3:]) for what, v in values.items()):
+        return np.full(shape, np.nan)
     errors = {
         what: np.broadcast_to(v.errors[..., 0, 0], (shape[0], *v.errors.shape[1:3])) for what, v in values.items()
     }
@@ -115,7 +128,8 @@ def start_tables(tables: Sequence[CalTable], groups: Sequence[Any]) -> Solutions
         for table in tables:
             if table.field == str(group.field_name):
                 for what, v in table.parms.items():
-                    parms.append(_parm(f"{table.key}.{what}", table.antennas, v, table.time_edges, table.freq_edges))
+                    made = _parm(f"{table.key}.{what}", table.antennas, v, table.time_edges, table.freq_edges)
+                    parms.append(replace(made, funklet=to_text(kind_of(table).params[what].shape)))
         found.append(GroupSolutions(str(group.field_name), str(group.spw_id), parms, [], []))
     return Solutions(found)
 

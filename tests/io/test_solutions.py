@@ -346,7 +346,7 @@ def reshape(file):
         (drop("G"), r"x.h5: expected 3 tables, found 2; make the solutions anew"),
         (drop("meta"), r"x.h5 is incomplete: .*meta.*; make the solutions anew"),
         (reshape, r"x.h5: G/field_3C343/spw_0/flags: expected axes \(a, f, t\) = \(3, 2, 4\), found shape \(9, 9\)"),
-        (set_attribute("version", 99), r"x.h5 has version 99 of the solution format, this rimetree reads version 2"),
+        (set_attribute("version", 99), r"x.h5 has version 99 of the solution format, this rimetree reads version 3"),
         (set_attribute("complete", False), r"x.h5 is half-written: its writer never finished"),
         (set_attribute("groups", "["), r"x.h5 is damaged or half-written"),
         (set_attribute("groups", json.dumps([])), r"x.h5 is damaged or half-written"),

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rimetree.errors import DataError
+from rimetree.funklets import Funklet, funklet
 from rimetree.graph.definition import Definition
 from rimetree.graph.registry import Meq
 from rimetree.graph.scope import Scope
@@ -41,6 +42,7 @@ class Param:
     """One Parm of a term.
 
     start   where it starts: complex, or real, or coefficients [time][freq] of a polynomial
+    funklet what its coefficients mean, as of `Meq.Parm`: rt.funklets.Spline(freq=6), a function(time, freq, c)...
     refer   what the reference antenna's value is taken out of, since data leave it free: the phases (complex), or values
             (real), of column "x" or "y" of the matrix, of "both" at once; "" leaves it alone; "own": as x and y, but
             not a phase that the other column could share (delays are)
@@ -54,10 +56,22 @@ class Param:
     angle: bool = False
     pinned: bool = False
     unit: str = ""
+    funklet: Any = None
+
+    def __post_init__(self) -> None:
+        if self.refer and not self.shape.linear:
+            raise ValueError(
+                f'refer={self.refer!r}: nothing can be taken out of coefficients of a function; leave it ""'
+            )
+
+    @property
+    def shape(self) -> Funklet:
+        """What the coefficients mean."""
+        return funklet(self.funklet)
 
     @property
     def scalar(self) -> complex | float:
-        """The start without polynomial coefficients of higher order."""
+        """The start without coefficients of higher order."""
         value = np.asarray(self.start).reshape(-1)[0]
         return complex(value) if np.iscomplexobj(value) else float(value)
 
@@ -139,17 +153,18 @@ class Placed:
             stub = ns[f"{self.key}.{what}"]
             if what in self.fixed:
                 start: Any = param.scalar
+                own: dict[str, Any] = {}
                 solint: Interval = (1 if self.fixed[what][0] else None, 1 if self.fixed[what][1] else None)
             else:
-                start, solint = param.start, self.solint
+                start, solint, own = param.start, self.solint, {"funklet": param.funklet}
             if self.term.common:
-                stub << Meq.Parm(start, solint=solint, tags=self.key)
+                stub << Meq.Parm(start, solint=solint, tags=self.key, **own)
                 nodes[what] = stub
                 continue
             free = [a for a in antennas if not (param.pinned and a == self.pin)]
-            stub.over(free) << Meq.Parm(start, solint=solint, tags=self.key)
+            stub.over(free) << Meq.Parm(start, solint=solint, tags=self.key, **own)
             if len(free) < len(antennas):
-                stub.over([self.pin]) << Meq.Parm(start, solint=solint, tags=f"{self.key}.pinned")
+                stub.over([self.pin]) << Meq.Parm(start, solint=solint, tags=f"{self.key}.pinned", **own)
             nodes[what] = stub.at(antennas)
         ns[self.key].over(antennas) << self.term.matrix(nodes, self.band)
 
