@@ -179,16 +179,23 @@ def test_newton_takes_curvature_of_functions() -> None:
 def test_mixed_intervals() -> None:
     """3 f + (5 | 15 per half): wrong in the original, without a word (MEQTREES.md, faults). A spline and a function join in."""
     f = F / 1e9
-    truth = 3 * f + np.where(np.arange(25) < 13, 5, 15)[:, None] + np.sin(T / 3)[:, None] * f**2 + 2 * f**4
+    truth = (
+        3 * f
+        + np.where(np.arange(25) < 13, 5, 15)[:, None]
+        + np.sin(T / 3)[:, None] * np.sin(6 * f)
+        + 2 * np.cos(6 * f)
+    )
     ns = rt.Scope()
     ns.a << Meq.Parm(1.0, tags="fit")
     ns.b << Meq.Parm(0.0, tags="fit", solint=(13, None))
     ns.s << Meq.Parm(0.1, tags="fit", funklet=Spline(time=8, degree=5))
     ns.p << Meq.Parm(
-        [0.1], tags="fit", solint=(None, 4), funklet=lambda time, freq, c: jnp.exp(c[0]) * (freq / 1e9) ** 4
+        [0.1], tags="fit", solint=(None, 4), funklet=lambda time, freq, c: jnp.exp(c[0]) * jnp.cos(6e-9 * freq)
     )
     freq = Meq.Freq() * 1e-9
-    ns.eq << Meq.Condeq(ns.a * freq + ns.b + ns.s * freq * freq + ns.p, Meq.Constant(truth, axes=("time", "freq")))
+    ns.eq << Meq.Condeq(
+        ns.a * freq + ns.b + ns.s * Meq.Sin(6 * freq) + ns.p, Meq.Constant(truth, axes=("time", "freq"))
+    )
     ns.solve << Meq.Solver(ns.eq, solvable="fit", tol=1e-14, max_iter=200)
     found = ns.forest().run(CELLS, progress=False).tables
     np.testing.assert_allclose(found.parm("b").values.ravel(), [5, 15], atol=2e-3)
