@@ -127,7 +127,7 @@ class Report:
                 mark = free.setdefault(text, _letters(len(free))) if text else ""
                 dof = s.dof[t, f]
                 reduced = f"{s.chi2[t, f] / dof:.4f}" if dof > 0 else ""
-                before, after = _number(s.chi2_start[t, f]), _number(s.chi2[t, f])
+                before, after = (_number(float(a[t, f])) for a in (s.chi2_start, s.chi2))
                 rows.append(
                     (s.solver, s.group, s.component, str(t), str(f), Status(int(code)).word, str(s.iterations[t, f]),
                      before, after, reduced, f"{dof:.0f}", str(s.rank[t, f]), f"{s.condition[t, f]:.3g}",
