@@ -103,10 +103,10 @@ def _class(fit: ClassFit) -> Iterator[str]:
     yield f"    {', '.join(labels)}: {intervals}, {int(fit.fitted.sum()):,} unknowns in each"
     elements = sum(len(rows) * len(table.forms) for table, rows in zip(fit.tables, fit.condeqs, strict=True))
     if time >= slots and freq >= channels:
-        how = f"every one of {slots} x {channels} data by itself"
+        how = "every one by itself"
     else:
-        how = f"{slots} x {channels} data summed into {time} x {freq} cells"
-    yield f"      {elements:,} residuals, of each {how}"
+        how = f"summed into {time} x {freq} cells"
+    yield f"      {elements:,} residuals of {slots} x {channels} data: {how}"
     yield from (f"      {line}" for line in _known(fit))
 
 
