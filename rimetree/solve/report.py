@@ -48,6 +48,10 @@ class SolverSummary:
         return float(self.chi2[good].sum() / self.dof[good].sum()) if good.any() else float("nan")
 
 
+MISFIT = 2.0
+"""Root of chi2/dof beyond which the report says so."""
+
+
 @dataclass(slots=True, eq=False)
 class Report:
     """The outcome of `forest.run`. `print(report)` is the summary, `report.full()` a line per solution interval."""
@@ -93,6 +97,7 @@ class Report:
             )
             if s.smoothness is not None:
                 lines[-1] += f"; random walk chi2 {s.smoothness.sum():.4g}"
+        lines.extend(self._misfits())
         codes = sorted({int(c) for s in self.solvers for c in np.unique(s.status)} - {Status.CONVERGED})
         lines.extend(f"  {Status(c).word}: {Status(c).message}" for c in codes)
         for column, count in self.written.items():
@@ -113,6 +118,18 @@ class Report:
         timing = ", ".join(f"{name} {value:.2f} s" for name, value in self.seconds.items())
         lines.append(f"  {timing}; read {self.bytes_read / 1e6:.0f} MB, wrote {self.bytes_written / 1e6:.0f} MB")
         return "\n".join(lines)
+
+    def _misfits(self) -> Iterator[str]:
+        """A line for each solver whose residuals exceed what the weights promise. A minimum is a minimum, hence no status."""
+        for name in dict.fromkeys(s.solver for s in self.solvers):
+            own = [s for s in self.solvers if s.solver == name]
+            ratio = np.sqrt([s.chi2_per_dof() for s in own])
+            many = ratio[np.isfinite(ratio)]
+            if (many > MISFIT).any():
+                yield (
+                    f"  {name}: residuals are up to {many.max():.3g} times what the weights promise: the model lacks something, "
+                    "the weights are too large, or this minimum is not the lowest (try another start)"
+                )
 
     def full(self) -> str:
         """The time of each stage, what was compiled, a table with a line per component and solution interval, and what

@@ -298,3 +298,18 @@ def test_chi_squared_and_errors_on_noise(kit):
     pull = np.concatenate([pull.real.ravel(), pull.imag.ravel()])
     assert abs(pull.mean()) < 0.1 and abs(pull.std() - 1) < 0.05
     assert 0.6 < (abs(pull) < 1).mean() < 0.76 and abs(pull).max() < 6
+
+
+def test_residuals_far_above_the_noise_are_spoken_of(kit):
+    """A source that the model lacks, 5 times the noise per visibility: converged, and the report says by how much it is off."""
+    o = kit.observe(noise=0.1)
+    ms = rt.MeasurementSet(o.path)
+    assert "weights promise" not in str(kit.diagonal(ms).forest().run(ms, progress=False))
+    rng = np.random.default_rng(5)
+    other = 0.5 * np.exp(2j * np.pi * rng.random(o.model.shape))
+    kit.putcol(o.path, DATA=kit.getcol(o.path, "DATA") + other.astype(np.complex64))
+    report = kit.diagonal(ms).forest().run(ms, progress=False)
+    assert report.converged
+    (line,) = [line for line in str(report).splitlines() if "weights promise" in line]
+    times = float(line.split("up to ")[1].split(" times")[0])
+    assert abs(times / np.sqrt(1 + 0.25 / 0.01) - 1) < 0.1
