@@ -225,7 +225,9 @@ class MeasurementSet:
         try:
             found = self._table.query(condition)
         except RuntimeError as error:
-            raise ConfigError(f"taql={condition!r}: casacore does not understand it: {error}") from error
+            raise ConfigError(
+                f"taql={condition!r}: casacore does not understand it: {' '.join(str(error).split())}"
+            ) from error
         return np.asarray(found.rownumbers())
 
     def _contents(self) -> str:
