@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError, DataError
 from ..funklets import Polynomial, to_text
 from ..io.caltable import CalFile, CalTable
-from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, counts
+from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable, counts
 from .interpolate import kind_of
 
 
@@ -75,6 +75,7 @@ def as_solutions(tables: Iterable[CalTable]) -> Solutions:
                     table.key, table.antennas, table.jones, table.flags, table.time, table.freq, table.errors, basis
                 )
             )
+        group.solvers.extend(_convergence(table))
         for what, parm in table.parms.items():
             if not np.iscomplexobj(parm.values) and (
                 table.delay is not None or what not in ("x", "y", "phase_x", "phase_y")
@@ -103,6 +104,18 @@ def _function(table: CalTable, what: str) -> str:
         return to_text(kind_of(table).params[what].shape)
     except (ConfigError, KeyError):
         return to_text(Polynomial())
+
+
+def _convergence(table: CalTable) -> Iterator[SolverTable]:
+    """How the cells of a term were solved, where the file says so (ALAKAZAM's do not)."""
+    if not {"status", "chi2_start"} <= table.stats.keys():
+        return
+    own = {name: table.stats[name].T[None] for name in ("status", "chi2_start", "chi2", "dof")}
+    unknown = np.zeros(own["status"].shape, int)
+    yield SolverTable(
+        table.key, iterations=table.stats["n_iter"].T[None], rank=unknown, unknowns=unknown, condition=unknown * np.nan,
+        time=table.time_edges, freq=table.freq_edges, components=[""], gauge=unknown, gauges=[""], **own,
+    )  # fmt: skip
 
 
 def plot(path: str | Path, folder: str | Path) -> list[Path]:

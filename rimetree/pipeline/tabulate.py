@@ -103,18 +103,22 @@ def _delay(placed: Placed, values: Mapping[str, np.ndarray], antennas: int) -> n
 
 
 def _stats(key: str, solvers: Sequence[SolverTable], nt: int, nf: int) -> dict[str, np.ndarray]:
-    """Per cell (freq, time): whether all components converged, their iterations, chi-squared and degrees of freedom."""
+    """Per cell (freq, time): whether all components converged, the worst status, iterations, chi-squared before and after, and
+    degrees of freedom."""
     own = [s for s in solvers if s.status.shape[1:] == (nt, nf) and any(f"{key}." in c for c in s.components)]
     if not own:
         return {}
     status = np.concatenate([s.status for s in own])
     fine = (status == Status.CONVERGED) | (status == Status.NO_DATA)
     converged = (fine.all(0) & (status == Status.CONVERGED).any(0)).T
-    chi2 = np.nansum([s.chi2.sum(0) for s in own], 0).T
+    worst = np.where(status == Status.NO_DATA, Status.CONVERGED, status).max(0)
+    before, chi2 = (np.nansum([getattr(s, name).sum(0) for s in own], 0).T for name in ("chi2_start", "chi2"))
     return {
         "converged": converged,
+        "status": np.where((status == Status.NO_DATA).all(0), Status.NO_DATA, worst).astype(np.uint8).T,
         "n_iter": np.max([s.iterations.max(0) for s in own], 0).T.astype(np.int64),
         "cost": chi2 / 2,
+        "chi2_start": before,
         "chi2": chi2,
         "dof": np.sum([s.dof.sum(0) for s in own], 0).T.astype(np.int64),
     }

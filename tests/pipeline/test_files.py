@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from casacore.tables import table
 
 from rimetree.errors import DataError
 from rimetree.io.caltable import CalFile
@@ -15,6 +16,8 @@ from rimetree.io.ms import MeasurementSet
 from rimetree.pipeline import run as runner
 from rimetree.pipeline.interpolate import evaluate
 from rimetree.pipeline.load import check
+from rimetree.pipeline.show import as_solutions, plot
+from rimetree.status import Status
 
 
 def content(seen, output: str = "s.h5", **changes):
@@ -140,3 +143,20 @@ def test_damaged_files_are_named(tmp_path: Path, damage: str):
                         node.create_dataset(name, data=np.zeros(shape))
     with pytest.raises(DataError, match=r"bad\.h5"):
         CalFile.load(path)
+
+
+def test_plots_show_how_each_cell_was_solved(observe):
+    """chi-squared falls in every interval with data; one without any is drawn as such."""
+    seen = observe()
+    with table(str(seen.path), readonly=False, ack=False) as main:
+        flag, time = main.getcol("FLAG"), main.getcol("TIME")
+        flag[time < time.min() + 20] = True
+        main.putcol("FLAG", flag)
+    path = seen.path.parent / "s.h5"
+    runner.run(check(content(seen)), progress=False)
+    (found,) = [t for group in as_solutions(CalFile.load(path).tables).groups for t in group.solvers if t.name == "G0"]
+    lost = found.status == Status.NO_DATA
+    assert lost[0, 0, 0] and lost.sum() == 1 and (found.status[~lost] == Status.CONVERGED).all()
+    assert (found.chi2 < found.chi2_start)[~lost].all() and not found.dof[lost].any()
+    names = [p.name for p in plot(path, seen.path.parent / "plots")]
+    assert "solver_G0_field0_spw0.png" in names and "solver_K0_field0_spw0.png" in names
