@@ -40,6 +40,7 @@ def solver_figure(table: SolverTable, place: str) -> Figure:
     _scale(top, before, after)
     most = max(int(table.iterations.max()), 1)
     bottom.set_ylim(-0.05 * most, 1.08 * most)
+    bottom.yaxis.get_major_locator().set_params(integer=True)
     bottom.set_xlabel(xlabel)
     if both:
         _images(figure, columns[:, 1], table, after)

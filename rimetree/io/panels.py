@@ -155,7 +155,7 @@ def _mark_failed(ax: Axes, x: np.ndarray, failed: np.ndarray) -> None:
 def _cuts(x: np.ndarray, y: np.ndarray, turn: float) -> np.ndarray:
     """Where to cut a line: phases that wrap (by more than half a `turn`), gaps between scans, ends of polynomials."""
     steps = np.diff(x)
-    edge = (steps > 5 * np.median(steps)) | (steps <= 1e-9 * np.ptp(x))
+    edge = (steps > 3 * np.median(steps)) | (steps <= 1e-9 * np.ptp(x))
     return np.flatnonzero(edge | (np.abs(np.diff(y)) > turn / 2)) + 1
 
 
