@@ -18,6 +18,7 @@ CONTRACT = {
     "normalise",
     "family_key",
     "example",
+    "expanded",
     "flag_rule",
     "dims",
     "observe",
