@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rimetree.graph.node import NodeClass, child, option
+from rimetree.graph.node import NodeClass, check_bits, child, option
 from rimetree.graph.registry import node
 
 
@@ -14,13 +14,17 @@ class Spigot(NodeClass):
     """A column of a Measurement Set on the baseline p, q.
 
     A (2,2) tensor [[XX, XY], [YX, YY]] or [[RR, RL], [LR, LL]], whatever the order in the file, in the column's unit;
-    `column="UVW"` is the (3,) vector u, v, w in m over time, with the sign that the file has. (MeqTrees: Spigot.)
+    `column="UVW"` is the (3,) vector u, v, w in m over time, with the sign that the file has. Bad data, and rows that are missing,
+    have the flag `flag_bit`: what FLAG, FLAG_ROW or a weight that is no positive number says; with `flagsets`, what these bits
+    of BITFLAG say instead of FLAG and FLAG_ROW. (MeqTrees: Spigot.)
     """
 
     role = "data"
     p = option(type=(str, int), per_member=True, required=True, help="first antenna: name or number")
     q = option(type=(str, int), per_member=True, required=True, help="second antenna: name or number")
     column = option("DATA", type=str, help="DATA, MODEL_DATA, CORRECTED_DATA, any column like these, or UVW")
+    flag_bit = option(1, type=int, help="the bit, or bits, of bad data")
+    flagsets = option((), type=(tuple, str), help='flagsets of BITFLAG that count instead of FLAG: "legacy" or a list')
 
     @staticmethod
     def dims(options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -29,14 +33,21 @@ class Spigot(NodeClass):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return options | _column(options)
+        check_bits("flag_bit", options["flag_bit"])
+        sets = (options["flagsets"],) if isinstance(options["flagsets"], str) else tuple(options["flagsets"])
+        if not all(isinstance(name, str) and name for name in sets):
+            raise ValueError(f'flagsets must be a name or a list of names, as "legacy", not {options["flagsets"]!r}')
+        return options | _column(options) | {"flagsets": tuple(sorted(set(sets)))}
 
 
 @node
 class Sink(NodeClass):
     """Writes its child, a (2,2) tensor, to a column for the baseline p, q.
 
-    Without p and q, the baseline is that of the node's own qualifiers, or of the spigots below it. (MeqTrees: Sink.)
+    Without p and q, the baseline is that of the node's own qualifiers, or of the spigots below it. Flags are written where
+    asked: those of the child, where there is no valid solution, and what a robust Solver clips. `flag` adds them to FLAG;
+    `flagset` puts them into a flagset of that name in BITFLAG, without those that came with the data, and never touches FLAG
+    by itself. (MeqTrees: Sink.)
     """
 
     role = "sink"
@@ -44,11 +55,14 @@ class Sink(NodeClass):
     p = option(None, type=(str, int), per_member=True, help="first antenna: name or number")
     q = option(None, type=(str, int), per_member=True, help="second antenna: name or number")
     column = option("CORRECTED_DATA", type=str, help="column, made like DATA where it does not exist")
-    flag = option(False, type=bool, help="also set FLAG where there is no valid solution, or where a Solver clips")
+    flag = option(False, type=bool, help="also set FLAG")
+    flagset = option(None, type=str, help="name of a flagset to be written, made where it does not exist")
+    flag_mask = option(-1, type=int, help="bits of the child's flags that are written; -1: all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return options | _column(options)
+        check_bits("flag_mask", options["flag_mask"])
+        return options | _column(options) | {"flagset": options["flagset"] or None}
 
 
 def _column(options: Mapping[str, Any]) -> dict[str, str]:

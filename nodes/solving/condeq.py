@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rimetree.graph.node import Ring, child, option
+from rimetree.graph.node import Ring, check_bits, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, elementwise
 from rimetree.ring import Tensor
@@ -21,7 +21,8 @@ class Condeq(Ring):
     """The equation model = data; a Solver makes |data - model|^2 small. Its value is data - model: Condeq(5, 3) = -2.
 
     Element by element; a scalar stands for a tensor of equal elements. The sides may be swapped: only the sign of the
-    value changes. Spigots among the children bring their flags and weights. (MeqTrees: Condeq, with the same sign.)
+    value changes. Spigots among the children bring their flags and weights; where a cell is flagged there is no equation.
+    (MeqTrees: Condeq, with the same sign.)
 
     `on="amplitude"` equates |model| with |data|, `on="phase"` their phases; what is left is real. Phases differ by -pi to pi; with
     `modulo` the sides, which must be real, by at most half of that. Where a model is 0 it has no phase, and nothing is learnt. The
@@ -38,8 +39,11 @@ class Condeq(Ring):
     on = option("complex", choices=("complex", *PARTS), help="what of both sides is equated")
     modulo = option(None, type=float, help="the period of both sides, in their unit; None: none, 2 pi for phases")
 
+    flag_mask = option(-1, type=int, help="bits of flags that leave an equation out; -1: all")
+
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
+        check_bits("flag_mask", options["flag_mask"])
         period = options["modulo"]
         if period is not None and not 0 < period < np.inf:
             raise ValueError(f"modulo must be positive and finite, not {period}")

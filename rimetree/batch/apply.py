@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..graph.node import Family
 from ..plan.apply import OWN
-from ..plan.lower import Lowering, Source
+from ..plan.flags import changed
+from ..plan.lower import Lowering, Source, terms_of
 from ..plan.subset import paths
 from ..plan.template import NodeFailure, Template
 from ..ring import Plane
 from ..solve.contract import contract
 from ..solve.sources import PlaneTable
 from ..solve.status import Status
-from .cascade import Cascade, correlations
+from .cascade import Cascade, correlations, families_below
 from .fit import bind
+from .flagging import FamilyFlags, data_bits
 from .layout import SinkNode
 from .state import State
-from .tables import Visibilities, products
+from .tables import Visibilities, data_of, products
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +35,33 @@ class _Compiled:
     cascade: Cascade
     parms: list[tuple[int, np.ndarray]]
     """(Parm family, its member for each sink): what must be valid."""
+    names: list[int]
+    """The element of the child that goes into each of the four places of a matrix, -1: none."""
+    flags: FamilyFlags | None
+    """Flags of the child, where they are to be written and are not simply those of the row."""
+    old: int
+    """The bits that came with the data."""
+
+
+@dataclass(slots=True, eq=False)
+class Written:
+    """What is to be written of one tile: columns, additions to FLAG (None: nothing), flagsets; numbers of visibilities without
+    solution and not finite."""
+
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    flags: np.ndarray | None = None
+    flagsets: dict[str, np.ndarray] = field(default_factory=dict)
+    invalid: int = 0
+    unfit: int = 0
+
+    def mark(self, node: SinkNode, bad: np.ndarray, new: np.ndarray | None = None) -> None:
+        """Flag as this Sink asks: `bad` (nrow, nchan, ncorr) in FLAG, `new` (the same unless given) in its flagset."""
+        if node.flag:
+            self.flags = bad.copy() if self.flags is None else self.flags | bad
+        if node.flagset:
+            held = self.flagsets.get(node.flagset)
+            new = bad if new is None else new
+            self.flagsets[node.flagset] = new.copy() if held is None else held | new
 
 
 class Sinks:
@@ -62,38 +91,68 @@ class Sinks:
         parms = paths(self.families, node.child, node.index, self.state.parms)
         targets = {f for f, _ in sources if f not in self.visibilities.baseline}
         cascade = Cascade(self.families, targets, templates, self.state, self.visibilities.data)
-        return _Compiled(node, planes, sources, plane_of, cascade, list(parms))
+        names = [0, 1, 2, 3] if tensor.dims else [0, -1, -1, 0]
+        below = families_below(self.families, [node.child])
+        flags = self._flags(node, templates) if self._flagged_otherwise(node, low, elements) else None
+        old = data_bits(self.families, below)
+        return _Compiled(node, planes, sources, plane_of, cascade, list(parms), names, flags, old)
 
-    def columns(
-        self, tile: Any, before: Mapping[str, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], np.ndarray | None, int, int]:
-        """Columns to write, flags to write (or None), numbers of visibilities without solution and not finite.
+    def _flagged_otherwise(self, node: SinkNode, low: Lowering, elements: Sequence[Any]) -> bool:
+        """Whether flags are to be written that are not those of the same visibility."""
+        if not (node.flag or node.flagset):
+            return False
+        if node.child in changed(self.families):
+            return True
+        for element, corr in zip(elements, self.visibilities.corr, strict=True):
+            for used, baseline in data_of(low, terms_of(low, element), self.visibilities):
+                if corr >= 0 and (used != corr or not np.array_equal(baseline, node.baseline)):
+                    return True
+        return False
 
-        `before`: what the columns held, where not every visibility is overwritten.
-        """
-        out: dict[str, np.ndarray] = {}
-        flags: np.ndarray | None = None
-        invalid = dropped = 0
+    def _flags(self, node: SinkNode, templates: Mapping[int, Template]) -> FamilyFlags:
+        cascade = Cascade(self.families, {node.child}, templates, self.state, self.visibilities.data, flags=True)
+        return FamilyFlags(cascade, node.child, self.families[node.child].size, node.mask)
+
+    def columns(self, tile: Any, before: Mapping[str, np.ndarray]) -> Written:
+        """What all Sinks write of one tile. `before`: what columns held, where not every visibility is overwritten."""
+        found = Written()
         for item in self.compiled:
-            name = item.node.column
-            if name not in out:
-                out[name] = before[name].copy() if name in before else np.zeros(tile.shape, np.complex64)
-            dropped += self._fill(out[name], item, tile)
+            name, node = item.node.column, item.node
+            if name not in found.columns:
+                found.columns[name] = before[name].copy() if name in before else np.zeros(tile.shape, np.complex64)
+            out = found.columns[name]
+            found.unfit += self._fill(out, item, tile)
+            rows = tile.rows[node.baseline]
+            there = rows >= 0
             bad = self._invalid(item, tile)
             if bad is not None:
-                rows = tile.rows[item.node.baseline]
-                there = rows >= 0
                 mask = np.broadcast_to(bad, (*rows.shape, tile.shape[1]))[there]
-                values = out[name][rows[there]]
+                values = out[rows[there]]
                 values[mask] = 0
-                out[name][rows[there]] = values
-                invalid += int(mask.sum()) * tile.shape[2]
-                if item.node.flag:
-                    flags = tile.flags.astype(bool) if flags is None else flags
-                    marked = flags[rows[there]]
-                    marked[mask] = True
-                    flags[rows[there]] = marked
-        return out, flags, invalid, dropped
+                out[rows[there]] = values
+                found.invalid += int(mask.sum()) * tile.shape[2]
+            if node.flag or node.flagset:
+                marks = np.zeros(tile.shape, bool)
+                if bad is not None:
+                    marks[rows[there]] = mask[..., None]
+                found.mark(node, *self._flagged(item, tile, marks))
+        return found
+
+    def _flagged(self, item: _Compiled, tile: Any, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`marks` with the flags of what a Sink writes: all, and without those that came with the data."""
+        if item.flags is None:
+            return marks, marks
+        rows = tile.rows[item.node.baseline]
+        there, new = rows >= 0, marks.copy()
+        corrs = correlations(tile.group.corrs)
+        used = [(name, corr) for name, corr in zip(item.names, corrs, strict=True) if name >= 0 and corr >= 0]
+        words = item.flags.words(tile, [name for name, _ in used])
+        for (_, corr), own in zip(used, words, strict=True):
+            own = own[item.node.index] if len(own) > 1 else own
+            own = np.broadcast_to(own, (*rows.shape, tile.shape[1]))[there]
+            marks[rows[there], :, corr] |= own != 0
+            new[rows[there], :, corr] |= (own & ~np.int32(item.old)) != 0
+        return marks, new
 
     def _fill(self, out: np.ndarray, item: _Compiled, tile: Any) -> int:
         tensors = item.cascade.tensors(tile)

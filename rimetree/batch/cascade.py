@@ -10,8 +10,9 @@ import numpy as np
 
 from ..graph.node import Family
 from ..plan.depends import Depends, depends
+from ..plan.flags import changed
 from ..plan.lower import Source
-from ..plan.program import Program
+from ..plan.program import FlagProgram, Program
 from ..plan.template import Template
 from ..ring import Plane, Tensor
 from .state import State
@@ -23,7 +24,8 @@ class Cascade:
     """Evaluates `targets` (families without solvable parameters) on tiles.
 
     Two stages: what depends on neither time, data nor parameters is computed once; the rest once per tile. Programs are compiled once
-    per tile shape; `baseline` (data family -> baseline of each member) says which data to take.
+    per tile shape; `baseline` (data family -> baseline of each member) says which data to take. With `flags`, the flags of the
+    targets are computed instead of their values.
     """
 
     def __init__(
@@ -33,12 +35,15 @@ class Cascade:
         templates: Mapping[int, Template],
         state: State,
         baseline: Mapping[int, np.ndarray],
+        flags: bool = False,
     ) -> None:
+        self.flags = flags
         self.families, self.state, self.templates, self.baseline = families, state, templates, baseline
         self.targets = sorted(set(targets))
         self.known = known = depends(families, {n: p.axes for n, p in state.parms.items()})
-        self.below = below = _below(families, self.targets)
-        self.once = _frontier(families, below, self.targets, known)
+        self.below = below = families_below(families, self.targets)
+        heeding = flags or any(families[n].cls.sees_flags for n in changed(families) & below)
+        self.once = [] if heeding else _frontier(families, below, self.targets, known)
         self.given = [n for n in sorted(below) if families[n].cls.role in ("parm", "data")]
         self.slots = 0
         """Slots of the longest tile: shorter ones are padded to it, so that one compiled program serves all."""
@@ -55,7 +60,7 @@ class Cascade:
         assert self._program is not None
         pad = max(self.slots - (tile.stop - tile.start), 0)
         given: dict[int, Sequence[Any]] = {n: _open(self._constant[n]) for n in self.once}
-        for number in self.given:
+        for number in (n for n in self.given if n in self._program.valued):
             if self.families[number].cls.role == "parm":
                 arrays: Sequence[np.ndarray] = (self.state.plane(number, slice(tile.start, tile.stop)),)
             else:
@@ -63,7 +68,9 @@ class Cascade:
             given[number] = [_padded(a, pad, 1) for a in arrays]
         coordinates = self._coordinates(tile)
         coordinates["time"] = _padded(coordinates["time"], pad, 0)
-        tensors = self._program(coordinates, given)
+        data = (n for n in self.given if n in self._program.flagged and self.families[n].cls.role == "data")
+        flags = {n: [_padded(a, pad, 1) for a in self._data_flags(n, tile)] for n in data}
+        tensors = self._program(coordinates, given, flags)
         if not pad:
             return tensors
         return {n: t.map(lambda e: _cut(e, tile.stop - tile.start)) for n, t in tensors.items()}
@@ -85,11 +92,12 @@ class Cascade:
         templates = {n: _template(t) for n, t in self._constant.items()}
         templates.update({n: self.templates[n] for n in self.given})
         families = self._part(self.targets, frozenset(self.once))
-        self._program = Program(families, self.targets, templates, self.sizes)
+        kind, dims = (FlagProgram, {n: t[0] for n, t in self.templates.items()}) if self.flags else (Program, {})
+        self._program = kind(families, self.targets, templates, self.sizes, dims)
 
     def _part(self, targets: Sequence[int], leaves: frozenset[int] = frozenset()) -> Mapping[int, Family]:
         """The families that `targets` need, with all members (members are not thinned: numbering is that of the run)."""
-        needed = _below(self.families, targets, leaves)
+        needed = families_below(self.families, targets, leaves)
         return {n: replace(self.families[n], kids=()) if n in leaves else self.families[n] for n in sorted(needed)}
 
     def _data(self, number: int, tile: Any) -> Sequence[np.ndarray]:
@@ -105,6 +113,29 @@ class Cascade:
             for e, number_ in enumerate(self.templates[number][1])
             if number_ is None
         )
+
+    def _data_flags(self, number: int, tile: Any) -> Sequence[np.ndarray]:
+        """Flags of a data family, int32 (n, nslot, nchan) per element; of what is computed, and UVW, only missing rows'."""
+        family, rows = self.families[number], tile.rows[self.baseline[number]]
+        there = [e for e, number_ in enumerate(self.templates[number][1]) if number_ is None]
+        missing = (rows < 0)[..., None]
+        if family.options["column"] == UVW or "sky" in family.options:
+            return (_bits(family, missing),) * len(there)
+        corr, flags = correlations(tile.group.corrs), bad_data(family.options, tile)
+        return tuple(_bits(family, missing | flags[rows, :, corr[e]]) for e in there)
+
+
+def bad_data(options: Mapping[str, Any], tile: Any) -> np.ndarray:
+    """(nrow, nchan, ncorr) where the data are bad that a data node with these options reads."""
+    if not options.get("flagsets"):
+        return np.asarray(tile.flags != 0)
+    mask = np.int32(sum({tile.flagsets[name] for name in options["flagsets"]}))
+    return np.asarray(((tile.words & mask) != 0) | ~(tile.weights > 0))
+
+
+def _bits(family: Family, bad: np.ndarray) -> np.ndarray:
+    """The bits of a data family where data are bad."""
+    return np.where(bad, np.int32(family.options.get("flag_bit", 1)), np.int32(0))
 
 
 def planes_of(tensors: Mapping[int, Tensor], sources: Iterable[Source]) -> dict[Source, np.ndarray]:
@@ -146,7 +177,8 @@ def _template(tensor: Tensor) -> Template:
     return tensor.dims, tuple(None if isinstance(e, Plane) else e for e in tensor.elements)
 
 
-def _below(families: Mapping[int, Family], targets: Iterable[int], leaves: frozenset[int] = frozenset()) -> set[int]:
+def families_below(families: Mapping[int, Family], targets: Iterable[int], leaves: frozenset[int] = frozenset()) -> set[int]:
+    """Families on which the targets depend, themselves included; below `leaves` nothing is needed."""
     found = set(targets)
     for number in sorted(families, reverse=True):
         if number in found and number not in leaves:

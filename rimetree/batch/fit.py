@@ -25,8 +25,9 @@ from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
 from ..solve.sources import Sources
 from ..solve.status import Status
-from ..solve.sums import empty_gram
+from ..solve.sums import ElementTable, empty_gram
 from .cascade import Cascade, planes_of
+from .flagging import equation_flags
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .state import State
@@ -102,6 +103,7 @@ class ClassFit:
         self.forms = [
             [form.members(rows) for form in table.forms] for table, rows in zip(self.tables, self.condeqs, strict=True)
         ]
+        self.flagging = equation_flags(families, list(solver.condeqs), templates, visibilities, state)
         sources = {s for table in self.tables for s in table.sources if s[0] not in visibilities.baseline}
         targets = {family for family, _ in sources} | set(self.atoms.boundary)
         self.cascade = Cascade(families, targets, templates, state, visibilities.data)
@@ -135,6 +137,16 @@ class ClassFit:
             coefficients.append(np.tile(np.repeat(np.arange(ct * cf), size), members))
             parts.append(np.tile([1, 2] if size == 2 else [0], members * ct * cf))
         return Meaning(*(np.concatenate(a) for a in (nodes, coefficients, parts)))
+
+    @property
+    def cascades(self) -> list[Cascade]:
+        """All that is computed tile by tile."""
+        return [self.cascade, *(own.cascade for own in self.flagging if own)]
+
+    def data(self, place: int, tile: Any) -> tuple[ElementTable, np.ndarray, np.ndarray]:
+        """What one family of equations takes of a tile beside values: which data, and their flags and weights."""
+        table, own = self.tables[place], self.flagging[place]
+        return own.data(tile, table.elements, table.names) if own else (table.elements, tile.flags, tile.weights)
 
     # What the structure of the equation says.
 
@@ -390,25 +402,32 @@ class _SpanSums:
             sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors, self.backend.sources())
             members = fit.families[table.family].size
             extent = self.tgrid.count * self.tgrid.joint, self.fgrid.count * self.fgrid.joint
-            arguments = (table.planes, sources, tile.rows, table.elements)
+            elements, flags, weights = fit.data(place, tile)
+            arguments = (table.planes, sources, tile.rows, elements)
             if self.single:
-                self._direct(place, table, arguments, tcell, tile)
+                self._direct(place, table, arguments, tcell, flags, weights)
                 continue
             if len(self.grams) <= place:
                 self.grams.append(empty_gram(table.elements, members, *extent))
             gram, count = self.grams[place]
             cells = tcell, self.fgrid.joint_cell
-            self.dropped += self.backend.accumulate(gram, count, *arguments, *cells, tile.flags, tile.weights)
+            self.dropped += self.backend.accumulate(gram, count, *arguments, *cells, flags, weights)
 
     def _direct(
-        self, place: int, table: EquationTable, arguments: tuple[Any, Any, Any, Any], tcell: np.ndarray, tile: Any
+        self,
+        place: int,
+        table: EquationTable,
+        arguments: tuple[Any, Any, Any, Any],
+        tcell: np.ndarray,
+        flags: np.ndarray,
+        weights: np.ndarray,
     ) -> None:
         if len(self.direct) <= place:
             self.direct.append([None] * len(table.forms))
         made = self.direct[place]
         for e in range(len(table.forms)):
             made[e], dropped = self.backend.direct(
-                *arguments, e, tcell, self.fgrid.joint_cell, tile.flags, tile.weights,
+                *arguments, e, tcell, self.fgrid.joint_cell, flags, weights,
                 self.tgrid.count, self.tgrid.joint, self.fgrid.count, self.fgrid.joint, made[e],
             )  # fmt: skip
             self.dropped += dropped

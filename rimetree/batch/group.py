@@ -19,7 +19,7 @@ from ..solve.settings import Settings
 from ..solve.simd import LANES
 from ..solve.status import Status
 from ..solve.threads import threads
-from .apply import Sinks
+from .apply import Sinks, Written
 from .cascade import correlations
 from .fit import ClassFit, Fitted, Span
 from .grid import BareTile
@@ -120,16 +120,23 @@ class GroupRun:
     def prepare(self, slots: int) -> None:
         """Fix the tile shape that everything is compiled for: shorter tiles are padded to it."""
         for fits in self.classes.values():
-            for fit in fits:
-                fit.cascade.slots = slots
+            for cascade in (cascade for fit in fits for cascade in fit.cascades):
+                cascade.slots = slots
         for joint in self.joint.values():
-            if joint:
-                joint.whole.cascade.slots = slots
+            for cascade in joint.whole.cascades if joint else ():
+                cascade.slots = slots
         for reweighting in self.robust.values():
             for item in reweighting.items:
                 item.cascade.slots = slots
         for sink in self.sinks.compiled:
-            sink.cascade.slots = slots
+            for cascade in (sink.cascade, *([sink.flags.cascade] if sink.flags else [])):
+                cascade.slots = slots
+
+    @property
+    def flagging(self) -> bool:
+        """Whether flags are computed, beside those that kernels join as they read."""
+        fits = (fit for fits in self.classes.values() for fit in fits)
+        return any(any(fit.flagging) for fit in fits) or any(sink.flags for sink in self.sinks.compiled)
 
     def batch(self, memory: float) -> int:
         """Time intervals that are better fitted together than one by one: they fill vectors and threads.
@@ -249,26 +256,27 @@ class GroupRun:
             return
         with self.clock("apply"):
             before = {name: tile.columns[name] for name in self.found.writes if name in tile.columns}
-            out, flags, invalid, unfit = self.sinks.columns(tile, before)
-            flags = self._clipped(tile, flags)
-        self.report.invalid += invalid
-        self.report.unfit += unfit
+            found = self.sinks.columns(tile, before)
+            self._clip(tile, found)
+        self.report.invalid += found.invalid
+        self.report.unfit += found.unfit
         with self.clock("write"):
-            for name, values in out.items():
+            for name, values in found.columns.items():
                 ms.write(tile, name, values)
                 self.report.written[name] = self.report.written.get(name, 0) + values.size
                 self.report.bytes_written += values.nbytes
-            if flags is not None:
-                ms.write_flags(tile, flags)
+            if found.flags is not None or found.flagsets:
+                ms.write_flags(tile, found.flags, found.flagsets)
 
-    def _clipped(self, tile: Any, flags: np.ndarray | None) -> np.ndarray | None:
-        """`flags` of a tile with those of clipped data, where a Sink asks for flags."""
-        for reweighting in self.robust.values() if any(sink.flag for sink in self.found.sinks) else ():
+    def _clip(self, tile: Any, found: Written) -> None:
+        """Flag the data that Solvers clip, where a Sink asks for flags."""
+        asking = [sink for sink in self.found.sinks if sink.flag or sink.flagset]
+        for reweighting in self.robust.values() if asking else ():
             clipped = reweighting.clipped(tile)
             if clipped is not None and clipped.any():
-                flags = (tile.flags.astype(bool) if flags is None else flags) | clipped
+                for sink in asking:
+                    found.mark(sink, clipped)
                 self.report.clipped += int(clipped.sum())
-        return flags
 
     def summaries(self) -> list[SolverSummary]:
         """Per solver and component, all spans joined along time."""

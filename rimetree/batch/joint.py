@@ -115,10 +115,11 @@ class JointFit:
             for n, pieces in planes.items():
                 pieces.append(whole.cascade.boundary(tensors, n))
             label = time.label[tile.start - span.start : tile.stop - span.start]
-            for (gram, count), table in zip(grams, whole.tables, strict=True):
+            for place, ((gram, count), table) in enumerate(zip(grams, whole.tables, strict=True)):
                 sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)
-                arguments = table.planes, sources, tile.rows, table.elements
-                dropped += accumulate(gram, count, *arguments, label, freq.label, tile.flags, tile.weights)
+                elements, flags, weights = whole.data(place, tile)
+                arguments = table.planes, sources, tile.rows, elements
+                dropped += accumulate(gram, count, *arguments, label, freq.label, flags, weights)
         boundary = {n: [_on_cells(p, time, freq) for p in zip(*pieces, strict=True)] for n, pieces in planes.items()}
         return grams, boundary, dropped
 

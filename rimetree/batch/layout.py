@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, ForestError, Issue
-from ..graph.node import Family, Reducing
+from ..graph.node import Family
 from ..plan.depends import depends
+from ..plan.flags import needs
 from ..plan.lookup import lookup_template
 from ..plan.lower import Source
 from ..plan.shapes import shapes
 from ..plan.subset import subset
 from ..plan.template import Template, open_template
 from .baselines import Baselines
-from .cascade import UVW, correlations
+from .cascade import UVW, correlations, families_below
+from .flagging import data_bits
 from .known import faults
 from .solvable import SolverNode, solver_nodes
 
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
     from ..graph.forest import Forest
 
 
+SINK = {"flag": False, "flagset": None, "flag_mask": -1}
+"""Options of a Sink about flags, and what stands for those that its class does not have."""
+
 Shapes = tuple[dict[int, Template], dict[Source, bool]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SinkNode:
-    """One Sink family: the family below, the member of it per sink, baselines, column, whether to flag."""
+    """One Sink family: the family below, the member of it per sink, baselines, column; whether to write FLAG, which flagset, and
+    which bits."""
 
     number: int
     child: int
@@ -38,6 +44,8 @@ class SinkNode:
     baseline: np.ndarray
     column: str
     flag: bool
+    flagset: str | None
+    mask: int
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +84,16 @@ class Layout:
         """What is predicted from sky models, as columns, with the options of the nodes."""
         data = [f for f in self.families.values() if f.cls.role == "data"]
         return {f.options["column"]: f.options for f in data if "sky" in f.options}
+
+    @property
+    def flagsets(self) -> set[str]:
+        """Flagsets read."""
+        return {name for f in self.families.values() if f.cls.role == "data" for name in f.options.get("flagsets", ())}
+
+    @property
+    def marks(self) -> set[str]:
+        """Flagsets written."""
+        return {sink.flagset for sink in self.sinks if sink.flagset}
 
     @property
     def uvw(self) -> bool:
@@ -143,15 +161,11 @@ def _layout(forest: Forest, baselines: Baselines) -> Layout:
             found.baseline[number] = _baselines(found, number, baselines, issues)
         elif family.cls.role == "parm":
             issues += [_issue(found, number, member, text) for member, text in faults(family).items()]
-    known = depends(sub.families)
-    for number, family in sub.families.items():
-        if issubclass(family.cls, Reducing) and family.whole(("time", "freq")) and known[number].data:
-            issues.append(
-                _issue(found, number, 0, "takes data of many cells together, whose flags it does not know yet")
-            )
     if issues:
         raise ForestError(issues)
     found.solvers = solver_nodes(forest, sub)
+    for solver in found.solvers:
+        issues += _flags_by_unknowns(found, solver)
     found.sinks = _sinks(found, baselines, issues)
     if issues:
         raise ForestError(issues)
@@ -199,6 +213,22 @@ def _issue(found: Layout, number: int, member: int, text: str) -> Issue:
     return Issue(found.forest.name_of(number, member), found.forest.where(number, member), text)
 
 
+def _flags_by_unknowns(found: Layout, solver: SolverNode) -> list[Issue]:
+    """Nodes of which what is flagged would change while the Solver fits."""
+    families, issues = found.families, []
+    leaves = [n for n, family in families.items() if not family.kids]
+    for condeq in solver.condeqs:
+        valued, flagged = needs(families, leaves, (), {condeq}, families)
+        known = depends(families)
+        for number in sorted(n for n in flagged if families[n].cls.flags_values):
+            unknown = [n for kid in families[number].kids for n in known[kid.family].parms & solver.parms.keys() & valued]
+            if unknown:
+                parm = found.forest.name_of(unknown[0], 0)
+                text = f"flags by values that depend on {parm}, which {solver.name} fits; flag by what is known before"
+                issues.append(_issue(found, number, 0, f"{text}, or fit once more with another Solver"))
+    return issues
+
+
 def _sinks(found: Layout, baselines: Baselines, issues: list[Issue]) -> list[SinkNode]:
     """The Sinks; what is wrong with them goes to `issues`."""
     nodes: list[SinkNode] = []
@@ -220,8 +250,24 @@ def _sinks(found: Layout, baselines: Baselines, issues: list[Issue]) -> list[Sin
             if other != name:
                 text = f"writes {column} on the same baseline as {other}; keep one of them, or write another column"
                 issues.append(_issue(found, number, i, text))
-        nodes.append(SinkNode(number, kid.family, index, baseline, column, bool(family.options.get("flag"))))
+        options = [family.options.get(name, default) for name, default in SINK.items()]
+        node = SinkNode(number, kid.family, index, baseline, column, *options)
+        issues += [_issue(found, number, 0, text) for text in _bits_of_data(found, node)]
+        nodes.append(node)
     return nodes
+
+
+def _bits_of_data(found: Layout, node: SinkNode) -> list[str]:
+    """What is wrong where a flagset could not hold the flags of some class, because data below have the same bit."""
+    if node.flagset is None:
+        return []
+    below = families_below(found.families, [node.child])
+    old = data_bits(found.families, below)
+    same = {f.cls.__name__ for n, f in found.families.items() if n in below and f.cls.flags_values}
+    bits = [f.options["flag_bit"] for n, f in found.families.items() if n in below and f.cls.flags_values]
+    if not any(bit & old for bit in bits):
+        return []
+    return [f"a {min(same)} below it has flag_bit={bits[0]}, the bit of bad data, which no flagset takes; use another"]
 
 
 def _sink_baseline(found: Layout, number: int, member: int, under: int, baselines: Baselines) -> int | str:

@@ -17,6 +17,7 @@ from ..solve.robust import Robust, reweighted, scale
 from ..solve.sources import PlaneTable
 from .cascade import Cascade
 from .fit import ClassFit, Fitted, Span, bind
+from .flagging import FamilyFlags
 from .solvable import SolverNode
 from .state import State
 from .tables import Visibilities, products
@@ -40,6 +41,23 @@ class _Residuals:
     cascade: Cascade
     places: list[tuple[np.ndarray, np.ndarray]]
     """(plane of each correlation, -1 where there is none; baseline of each member), as `contract` takes them."""
+    flags: FamilyFlags | None
+    members: np.ndarray
+    """Members of the family that the Solver uses."""
+    data: list[tuple[int, int, int, np.ndarray]]
+    """(place, element, correlation, baseline of each member)."""
+
+    def without_flagged(self, tile: Any, place: int, residual: np.ndarray) -> None:
+        """Set the residuals of one place to NaN where the equations are flagged."""
+        if self.flags is None:
+            return
+        own = [item[1:] for item in self.data if item[0] == place]
+        for bad, (_, corr, baseline) in zip(self.flags.bad(tile, [item[0] for item in own]), own, strict=True):
+            rows = tile.rows[baseline]
+            there = rows >= 0
+            all_ = np.broadcast_to(bad[self.members] if len(bad) > 1 else bad, (*rows.shape, residual.shape[1]))
+            at = rows[there]
+            residual[at, :, corr] = np.where(all_[there], np.nan, residual[at, :, corr])
 
 
 class Reweighting:
@@ -83,17 +101,15 @@ class Reweighting:
         targets = {family for family, _ in sources if family not in self.visibilities.baseline}
         cascade = Cascade(self.families, targets, templates, self.state, self.visibilities.data)
         places: list[tuple[np.ndarray, np.ndarray]] = []
+        data: list[tuple[int, int, int, np.ndarray]] = []
         for element, corr, baseline in _data(fits, place):
             own = np.ascontiguousarray(baseline[rows], np.int32)
-            for wanted, other in places:
-                if wanted[corr] < 0 and np.array_equal(other, own):
-                    wanted[corr] = plane_of[element]
-                    break
-            else:
-                wanted = np.full(ncorr, -1, np.int32)
-                wanted[corr] = plane_of[element]
-                places.append((wanted, own))
-        return _Residuals(planes, sources, cascade, places)
+            at = next((i for i, (w, b) in enumerate(places) if w[corr] < 0 and np.array_equal(b, own)), len(places))
+            if at == len(places):
+                places.append((np.full(ncorr, -1, np.int32), own))
+            places[at][0][corr] = plane_of[element]
+            data.append((at, element, corr, own))
+        return _Residuals(planes, sources, cascade, places, fits[0].flagging[place], rows, data)
 
     def weights(self, tile: Any) -> np.ndarray:
         """(nrow, nchan, ncorr) float32: the weights of a tile times their factors."""
@@ -102,9 +118,10 @@ class Reweighting:
         given, flags = tile.weights, tile.flags
         for item in self.items:
             sources = bind(item.sources, self.families, self.visibilities, tile, item.cascade.tensors(tile))
-            for wanted, baseline in item.places:
+            for place, (wanted, baseline) in enumerate(item.places):
                 residual = np.full(tile.shape, np.nan, np.complex64)
                 contract(residual, item.planes, sources, tile.rows, wanted, baseline)
+                item.without_flagged(tile, place, residual)
                 scales = np.array([
                     scale(given[..., k], flags[..., k], residual[..., k]) if wanted[k] >= 0 else 1.0
                     for k in range(tile.shape[2])

@@ -18,6 +18,7 @@ from ..plan.evaluate import explained
 from ..plan.template import NodeFailure
 from ..solve.report import Report
 from .baselines import Baselines
+from .flagging import BYTES as FLAG_BYTES
 from .grid import BareGroup
 from .group import GroupRun
 from .layout import Layout, layout
@@ -125,6 +126,8 @@ class _Run:
         self.report.plan = f"{len(runs)} group{'s' if len(runs) > 1 else ''}; {plans[0]}"
         for name in sorted(self.found.writes):
             self.data.ensure_column(name)
+        for name in sorted(self.found.marks):
+            self.data.ensure_flagset(name)
         tiles = sum(len(t) for plan in plans for t in plan.tiles)
         with progress(tiles, shown=self.progress and not self.bare) as watch:
             for group_run, plan in zip(runs, plans, strict=True):
@@ -150,6 +153,8 @@ class _Run:
         """Everything that can be known before work starts."""
         if not self.bare:
             obstacles = self.data.obstacles(self.found.reads, self.found.writes)
+            if self.found.flagsets or self.found.marks:
+                obstacles += self.data.flagset_obstacles(self.found.flagsets, self.found.marks)
             if obstacles:
                 raise DataError("\n".join(obstacles))
             if self.found.skies:
@@ -181,7 +186,7 @@ class _Run:
             if self.bare
             else group.bytes_per_slot(
                 {*self.found.reads, *self.found.writes, *self.found.skies},
-                spare=ROBUST_BYTES if group_run.robust else 0,
+                spare=ROBUST_BYTES * bool(group_run.robust) + FLAG_BYTES * group_run.flagging,
             )
         )
         parms = group_run.state.parms
@@ -232,7 +237,8 @@ class _Run:
     def _stream(self, group: Any, tiles: Any) -> Any:
         columns = sorted(self.found.reads | self._kept_columns())
         self.report.bytes_read += sum(t.stop - t.start for t in tiles) * group.bytes_per_slot(columns)
-        tiles = self.data.reader(group, columns, tiles, uvw=self.found.uvw)
+        words = {"words": True} if self.found.flagsets else {}
+        tiles = self.data.reader(group, columns, tiles, uvw=self.found.uvw, **words)
         return self.skies.fill(tiles) if self.skies else tiles
 
     def _kept_columns(self) -> set[str]:

@@ -133,7 +133,7 @@ def equations(
         plane_lists.append(used)
         consts.append(planes.terms(constant, inside) if constant or inside else -1)
         kinds.append(_is_real(terms, real))
-        found = _data_of(low, constant, visibilities) or _data_of(low, solvable, visibilities)
+        found = data_of(low, constant, visibilities) or data_of(low, solvable, visibilities)
         data.append(found or _within(low, inside, visibilities))
     table = ElementTable(
         planes=_padded(plane_lists),
@@ -223,7 +223,7 @@ def _is_real(terms: Sequence[Term], real: Mapping[Source, bool]) -> bool:
     return all(t.coef.imag == 0 and all(real.get((f, e), False) for f, e, *_ in (*t.solvable, *t.fixed)) for t in terms)
 
 
-def _data_of(low: Lowering, terms: Sequence[Term], data: Visibilities) -> list[tuple[int, np.ndarray]]:
+def data_of(low: Lowering, terms: Sequence[Term], data: Visibilities) -> list[tuple[int, np.ndarray]]:
     """(correlation, baseline per member) of all data that these terms use."""
     found: dict[Any, tuple[int, np.ndarray]] = {}
     for term in terms:

@@ -11,9 +11,12 @@ import numpy as np
 
 from ..errors import DataError, nearest
 from .metadata import Metadata
-from .reading import CHUNK_BYTES, spans
+from .reading import CHUNK_BYTES, NATIVE, spans
 from .table import writing
 from .tile import Tile
+
+OURS = "created by rimetree"
+"""The comment of columns that we make."""
 
 COMPLEX = ("complex", "dcomplex")
 _LIKE_DATA = ("TiledColumnStMan", "TiledShapeStMan", "StandardStMan")
@@ -39,14 +42,14 @@ def missing_columns(path: Path, table: Any, wanted: Collection[str]) -> list[str
     return faults
 
 
-def ensure_column(path: Path, meta: Metadata, ddids: np.ndarray, name: str) -> None:
-    """See `MeasurementSet.ensure_column`. `ddids` (rows of the main table,)."""
+def ensure_column(path: Path, meta: Metadata, ddids: np.ndarray, name: str, kind: str = "complex") -> None:
+    """See `MeasurementSet.ensure_column`. `ddids` (rows of the main table,); `kind`: casacore's name of the type."""
     what = f"the new column {name}"
     with writing(path, what) as table:
         created = name not in table.colnames()
         if created:
             try:
-                _create(path, table, name)
+                _create(path, table, name, kind)
                 table.flush()
             except RuntimeError:  # a column half there, once written to table.dat, would keep the set from opening
                 with suppress(RuntimeError):
@@ -57,7 +60,7 @@ def ensure_column(path: Path, meta: Metadata, ddids: np.ndarray, name: str) -> N
     # Filled in a second step, so that copies of the new headers are kept while they are written again.
     try:
         with writing(path, what) as table:
-            _fill(table, meta, ddids, name)
+            _fill(table, meta, ddids, name, NATIVE[kind])
     except DataError:
         if created:
             with writing(path, what) as table:
@@ -93,7 +96,7 @@ def created_bytes(meta: Metadata, ddids: np.ndarray) -> int:
     return sum(8 * int(n) * int(np.prod(meta.shape(ddid))) for ddid, n in enumerate(counts))
 
 
-def _create(path: Path, table: Any, name: str) -> None:
+def _create(path: Path, table: Any, name: str, kind: str) -> None:
     from casacore.tables import maketabdesc
 
     models = data_columns(table)
@@ -103,10 +106,11 @@ def _create(path: Path, table: Any, name: str) -> None:
     manager = _manager(table.getdminfo(models[0]), "shape" in description)
     manager["NAME"] = f"Tiled_{name}" if manager["TYPE"].startswith("Tiled") else f"Standard_{name}"
     description |= {
-        "valueType": "complex",
+        "valueType": kind,
+        "keywords": {},
         "dataManagerType": manager["TYPE"],
         "dataManagerGroup": manager["NAME"],
-        "comment": "created by rimetree",
+        "comment": OURS,
     }
     table.addcols(maketabdesc([{"name": name, "desc": description}]), manager)
 
@@ -126,7 +130,7 @@ def _manager(model: dict[str, Any], fixed: bool) -> dict[str, Any]:
     return {"TYPE": model["TYPE"], "SPEC": spec}
 
 
-def _fill(table: Any, meta: Metadata, ddids: np.ndarray, name: str) -> None:
+def _fill(table: Any, meta: Metadata, ddids: np.ndarray, name: str, dtype: Any) -> None:
     """Zeros into every cell that holds no array yet, rows in order (a column of fixed shape is born with zeros)."""
     if "shape" in table.getcoldesc(name):
         return
@@ -141,4 +145,4 @@ def _fill(table: Any, meta: Metadata, ddids: np.ndarray, name: str) -> None:
             empty = [row for row in range(first, last) if not table.iscelldefined(name, row)]
             for rows, at, part in spans(table, np.array(empty)):
                 size = part.stop - part.start
-                rows.putcol(name, np.zeros((size, *shape), np.complex64), at, size)
+                rows.putcol(name, np.zeros((size, *shape), dtype), at, size)

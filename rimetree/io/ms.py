@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from threading import Event
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError, NothingSelected
 from . import columns as column_io
+from . import flagsets as flag_io
 from .intents import with_intent
 from .metadata import Antenna, Field, Spw, read_metadata
 from .obstacles import find_obstacles
@@ -101,12 +102,13 @@ class MeasurementSet:
         tiles: int | Sequence[slice],
         weights: bool = True,
         uvw: bool = False,
+        words: bool = False,
     ) -> Iterator[Tile]:
         """Tiles of `group`, in order, read one ahead.
 
         The arrays of a tile are valid until the next is asked for, or another reader is started after this one ended.
 
-        `tiles`: slots per tile, or the slots of each tile. Raises `DataError` where a column does not exist or cannot
+        `tiles`: slots per tile, or the slots of each tile; `words`: with BITFLAG. Raises `DataError` where a column does not exist or cannot
         be read, ValueError where a tile would have no slots.
         """
         nslot = group.time.size
@@ -116,9 +118,10 @@ class MeasurementSet:
             tiles = [slice(i, min(i + tiles, nslot)) for i in range(0, nslot, tiles)]
         parts = list(tiles)
         self._check_columns(columns)
+        flagsets = self.flagsets if words else None
 
         def read(slots: slice, buffers: Buffers, stop: Event) -> Tile:
-            return read_tile(self.path, self._table, group, slots, columns, weights, uvw, buffers, stop)
+            return read_tile(self.path, self._table, group, slots, columns, weights, uvw, buffers, stop, flagsets)
 
         return read_ahead(read, parts, self._spare)
 
@@ -150,9 +153,46 @@ class MeasurementSet:
         """
         column_io.write(self.path, tile, name, np.ascontiguousarray(values, np.complex64))
 
-    def write_flags(self, tile: Tile, flags: np.ndarray) -> None:
-        """Write `flags` (nrow, nchan, ncorr), true = bad, into FLAG for rows and channels of `tile`; not FLAG_ROW."""
-        column_io.write(self.path, tile, "FLAG", np.ascontiguousarray(flags, np.bool_))
+    @property
+    def flagsets(self) -> dict[str, int]:
+        """Named flagsets and their bits in BITFLAG, lowest first; none where there is no such column."""
+        return flag_io.flagsets(self.path, self._table)
+
+    def flagset_obstacles(self, read: Collection[str], write: Collection[str]) -> list[str]:
+        """Everything in the way of reading and writing these flagsets, one line each. Changes nothing on disk."""
+        return flag_io.find_obstacles(self.path, self._table, self._meta, self._index.ddid, read, write)
+
+    def ensure_flagset(self, name: str) -> None:
+        """Create flagset `name` unless it is there; with it BITFLAG, and the flagset "legacy" of what FLAG holds now.
+
+        Raises `DataError` where that cannot be done; FLAG is not changed.
+        """
+        flag_io.ensure(self.path, self._meta, self._index.ddid, name)
+
+    def write_flags(
+        self, tile: Tile, flags: np.ndarray | None, flagsets: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Add `flags` (nrow, nchan, ncorr), true = bad, to FLAG for rows and channels of `tile`; FLAG_ROW stays.
+
+        `flagsets` are written in place of what the flagsets of these names held there; flags that were in FLAG because of
+        these only are then taken out, unless they are in `flags`. Raises `DataError` as `write` does.
+        """
+        flag_io.write(self.path, tile, flags, flagsets or {})
+
+    def remove_flagset(self, name: str) -> None:
+        """Remove a flagset: its bit from BITFLAG, and from FLAG what no other flagset flags, in the whole table.
+
+        Raises `DataError` where there is no such flagset. Killed, it is completed by calling it again.
+        """
+        flag_io.remove(self.path, name)
+
+    def restore_flags(self) -> None:
+        """Make FLAG what it was before there were flagsets: the flagset "legacy"; BITFLAG stays. `DataError` without it."""
+        flag_io.restore(self.path)
+
+    def flagged(self) -> dict[str, float]:
+        """The part of all visibilities in the table that FLAG and each flagset flag, from 0 to 1."""
+        return flag_io.flagged(self.path, self._table)
 
     def flush(self) -> None:
         """Nothing is kept back: every write is flushed before it returns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -25,6 +25,7 @@ NATIVE = {
     "float": np.float32,
     "double": np.float64,
     "boolean": np.bool_,
+    "int": np.int32,
 }
 
 
@@ -116,8 +117,9 @@ def read_tile(
     uvw: bool,
     buffers: Buffers,
     stop: Event | None = None,
+    flagsets: Mapping[str, int] | None = None,
 ) -> Tile:
-    """One tile. Rows of which a requested column, or FLAG, holds no array are left out and counted."""
+    """One tile. Rows of which a requested column, FLAG or (with `flagsets`, its bits) BITFLAG holds no array are left out and counted."""
     raster = group.rows[:, slots]
     rows = np.sort(raster[raster >= 0])
     asked = rows.size
@@ -126,6 +128,7 @@ def read_tile(
         try:
             data = {name: reader.load(name, buffers.take(name, _shape(group, rows), np.complex64)) for name in columns}
             flags = _flags(reader, buffers.take("*flags", _shape(group, rows), np.uint8))
+            bits = _words(reader, buffers.take("*words", _shape(group, rows), np.int32)) if flagsets else None
             break
         except _EmptyCells as gap:
             rows = rows[gap.present]
@@ -135,7 +138,7 @@ def read_tile(
         there = np.isin(raster, rows) if rows.size < asked else raster >= 0
         index[there] = np.searchsorted(rows, raster[there])
     track = _uvw(reader, index) if uvw else None
-    return Tile(group, slots.start, slots.stop, index, rows, data, flags, weight, source, track, asked - rows.size)
+    return Tile(group, slots.start, slots.stop, index, rows, data, flags, weight, source, track, asked - rows.size, bits, flagsets or {})
 
 
 def read_ahead(
@@ -173,6 +176,14 @@ def _flags(reader: RowReader, out: np.ndarray) -> np.ndarray:
         out[...] = 0
     if "FLAG_ROW" in reader.names:
         out[reader.load("FLAG_ROW", np.empty(len(out), np.bool_))] = 1
+    return out
+
+
+def _words(reader: RowReader, out: np.ndarray) -> np.ndarray:
+    """BITFLAG, with the bits of BITFLAG_ROW in the whole row."""
+    reader.load("BITFLAG", out)
+    if "BITFLAG_ROW" in reader.names:
+        out |= reader.load("BITFLAG_ROW", np.empty(len(out), np.int32))[:, None, None]
     return out
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ class Tile:
     weight_source  the columns that the weights come from ("1" where there are none)
     uvw       (nbaseline, nslot, 3) m as stored, NaN where there is no row (None unless asked for)
     empty     rows left out because a cell of theirs holds no array
+    words     (nrow, nchan, ncorr) int32: BITFLAG and BITFLAG_ROW (None unless asked for)
+    flagsets  name -> its bit in words
 
     The arrays of a tile from a reader are reused: see `MeasurementSet.reader`.
     """
@@ -38,6 +41,8 @@ class Tile:
     weight_source: str
     uvw: np.ndarray | None
     empty: int
+    words: np.ndarray | None = None
+    flagsets: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nrow(self) -> int:

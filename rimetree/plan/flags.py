@@ -8,7 +8,7 @@ them (`sees_flags`), an equation or a Sink above one that changes them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -78,6 +78,34 @@ def changed(families: Mapping[int, Family]) -> set[int]:
         if own or kids & found or family.options.get("flagsets"):
             found.add(number)
     return found
+
+
+def needs(
+    families: Mapping[int, Family],
+    known: Collection[int],
+    values: Iterable[int],
+    flags: Iterable[int],
+    shaped: Collection[int] = (),
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Families whose values, and those whose flags must be worked out for some values and flags, these included.
+
+    `known`: families whose values are given; `shaped`: those whose shapes are, so that flags do without their values.
+    """
+    valued, flagged = set(values), set(flags)
+    for number in sorted(families, reverse=True):
+        family = families[number]
+        if number in known:
+            continue
+        kids = {kid.family for kid in family.kids}
+        if number in flagged:
+            flagged |= kids
+            valued |= kids if family.cls.flags_values else set()
+            if family.cls.flag_rule is None and number not in shaped and not issubclass(family.cls, Ring):
+                valued.add(number)
+        if number in valued:
+            valued |= kids
+            flagged |= kids if family.cls.sees_flags else set()
+    return frozenset(valued), frozenset(flagged)
 
 
 def _joined(elements: Iterable[Any]) -> Bits:

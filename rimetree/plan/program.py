@@ -13,7 +13,7 @@ from ..graph.node import Family, Kid, Lookup, Ring
 from ..ring import Plane, Tensor
 from .apply import apply, blaming, centres
 from .depends import Depends, depends
-from .flags import as_tensor, flags_of, gathered, leaf_flags
+from .flags import as_tensor, flags_of, gathered, leaf_flags, needs
 from .lookup import looked_up, lookup_template
 from .template import NodeFailure, Template, open_template
 
@@ -60,7 +60,8 @@ class Program:
                 self.templates[number], self._constants[number] = constant(family)
         self._lookups = [n for n, f in families.items() if issubclass(f.cls, Lookup) and n not in self.templates]
         self.templates.update({n: lookup_template(families[n]) for n in self._lookups})
-        self.valued, self.flagged = self._needs()
+        wanted = ((), self.targets) if self.wants_flags else (self.targets, ())
+        self.valued, self.flagged = needs(families, self.templates, *wanted, self.dims)
         self._identity = {
             (number, place): _is_identity(kid.index, families[kid.family].size)
             for number, family in families.items()
@@ -115,26 +116,6 @@ class Program:
         # JAX sorts the keys of a dict; the order here is that of the axes.
         coordinates = OrderedDict(coordinates)
         return {"coordinates": coordinates, "values": values, "index": index, "members": members, "flags": bits}
-
-    def _needs(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Families whose values, and those whose flags must be known for the targets."""
-        valued, flagged = set(self.targets), set[int]()
-        if self.wants_flags:
-            valued, flagged = flagged, valued
-        for number in sorted(self.families, reverse=True):
-            family = self.families[number]
-            if number in self.templates:
-                continue
-            kids = {kid.family for kid in family.kids}
-            if number in flagged:
-                flagged |= kids
-                valued |= kids if family.cls.flags_values else set()
-                if family.cls.flag_rule is None and number not in self.dims and not issubclass(family.cls, Ring):
-                    valued.add(number)  # for its shape
-            if number in valued:
-                valued |= kids
-                flagged |= kids if family.cls.sees_flags else set()
-        return frozenset(valued), frozenset(flagged)
 
     def _is_plain(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> bool:
         """Whether numpy is done before XLA has compiled: little work, and nothing but + - *."""

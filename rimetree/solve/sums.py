@@ -36,7 +36,8 @@ class ElementTable:
     """Residual elements. Element e has `ntheta[e]` planes of solvable terms `planes[e]` (padded with -1), the plane of
     its constant part `const[e]` (-1: none), and depends on the data `data_start[e]:data_start[e+1]`, each a correlation
     and a baseline per member: their flags are joined and the smallest weight counts; a correlation of -1 is one that
-    the data do not have, and is left out. Without data every cell has w = 1.
+    the data do not have, and is left out. Without data every cell has w = 1. With `rows`, the baselines of data are lines of
+    that table of (lines, slots), and flags and weights have rows of their own, not those of the columns.
     """
 
     planes: np.ndarray
@@ -45,6 +46,7 @@ class ElementTable:
     data_start: np.ndarray
     data_corr: np.ndarray
     data_index: np.ndarray
+    rows: np.ndarray | None = None
 
 
 def empty_gram(elements: ElementTable, members: int, tcells: int, fcells: int) -> tuple[Gram, np.ndarray]:
@@ -155,7 +157,7 @@ def one_element(elements: ElementTable, e: int) -> ElementTable:
     own = slice(e, e + 1)
     return ElementTable(
         elements.planes[own, : elements.ntheta[e]], elements.ntheta[own], elements.const[own],
-        np.array([0, data.stop - data.start]), elements.data_corr[data], elements.data_index[data],
+        np.array([0, data.stop - data.start]), elements.data_corr[data], elements.data_index[data], elements.rows,
     )  # fmt: skip
 
 
@@ -183,16 +185,19 @@ def prepare(
         flags = weights = np.zeros((0, 0, 0))
     elif weights is None:
         weights = np.ones((len(flags), 1, flags.shape[2]))
-    _check(rows, tcell, nchan, elements, flags, weights, data)
+    own = elements.rows
+    _check(rows if own is None else own, tcell, nchan, elements, flags, weights, data)
+    index = elements.data_index[entries] + (0 if own is None else len(rows))
     job = Job(
         np.array(used, np.int32), local, np.asarray(elements.ntheta, np.int32), np.array(leader, np.int32),
         np.cumsum([0, *entries], dtype=np.int32)[elements.data_start],
         np.asarray(elements.data_corr[entries], np.int32),
-        np.ascontiguousarray(elements.data_index[entries], np.int32).reshape(-1, members),
+        np.ascontiguousarray(index, np.int32).reshape(-1, members),
         np.ascontiguousarray(tcell, np.int32), np.ascontiguousarray(fcell, np.int32), _runs(fcell),
         np.ascontiguousarray(flags, np.uint8), np.ascontiguousarray(weights, np.float32),
     )  # fmt: skip
-    return table.bind(sources, rows, nchan), job
+    planes = table.bind(sources, rows, nchan)
+    return planes if own is None else planes._replace(rows=np.concatenate([planes.rows, own], dtype=np.int32)), job
 
 
 def _check(
