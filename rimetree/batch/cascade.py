@@ -42,8 +42,9 @@ class Cascade:
         self.targets = sorted(set(targets))
         self.known = known = depends(families, {n: p.axes for n, p in state.parms.items()})
         self.below = below = families_below(families, self.targets)
-        heeding = flags or any(families[n].cls.sees_flags for n in changed(families) & below)
-        self.once = [] if heeding else _frontier(families, below, self.targets, known)
+        self.heeding = flags or any(families[n].cls.sees_flags for n in changed(families) & below)
+        """Whether flags of data are part of what is computed."""
+        self.once = [] if self.heeding else _frontier(families, below, self.targets, known)
         self.given = [n for n in sorted(below) if families[n].cls.role in ("parm", "data")]
         self.slots = 0
         """Slots of the longest tile: shorter ones are padded to it, so that one compiled program serves all."""
@@ -177,7 +178,9 @@ def _template(tensor: Tensor) -> Template:
     return tensor.dims, tuple(None if isinstance(e, Plane) else e for e in tensor.elements)
 
 
-def families_below(families: Mapping[int, Family], targets: Iterable[int], leaves: frozenset[int] = frozenset()) -> set[int]:
+def families_below(
+    families: Mapping[int, Family], targets: Iterable[int], leaves: frozenset[int] = frozenset()
+) -> set[int]:
     """Families on which the targets depend, themselves included; below `leaves` nothing is needed."""
     found = set(targets)
     for number in sorted(families, reverse=True):

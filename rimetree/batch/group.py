@@ -20,7 +20,7 @@ from ..solve.simd import LANES
 from ..solve.status import Status
 from ..solve.threads import threads
 from .apply import Sinks, Written
-from .cascade import correlations
+from .cascade import Cascade, correlations
 from .fit import ClassFit, Fitted, Span
 from .grid import BareTile
 from .known import bounded
@@ -119,24 +119,27 @@ class GroupRun:
 
     def prepare(self, slots: int) -> None:
         """Fix the tile shape that everything is compiled for: shorter tiles are padded to it."""
-        for fits in self.classes.values():
-            for cascade in (cascade for fit in fits for cascade in fit.cascades):
-                cascade.slots = slots
-        for joint in self.joint.values():
-            for cascade in joint.whole.cascades if joint else ():
-                cascade.slots = slots
-        for reweighting in self.robust.values():
-            for item in reweighting.items:
-                item.cascade.slots = slots
-        for sink in self.sinks.compiled:
-            for cascade in (sink.cascade, *([sink.flags.cascade] if sink.flags else [])):
-                cascade.slots = slots
+        for cascade in self._cascades():
+            cascade.slots = slots
 
     @property
     def flagging(self) -> bool:
         """Whether flags are computed, beside those that kernels join as they read."""
-        fits = (fit for fits in self.classes.values() for fit in fits)
-        return any(any(fit.flagging) for fit in fits) or any(sink.flags for sink in self.sinks.compiled)
+        return any(cascade.heeding for cascade in self._cascades())
+
+    def _cascades(self) -> Iterator[Cascade]:
+        """All that is computed tile by tile."""
+        for fits in self.classes.values():
+            for fit in fits:
+                yield from fit.cascades
+        for joint in self.joint.values():
+            yield from joint.whole.cascades if joint else ()
+        for reweighting in self.robust.values():
+            yield from (item.cascade for item in reweighting.items)
+        for sink in self.sinks.compiled:
+            yield sink.cascade
+            if sink.flags:
+                yield sink.flags.cascade
 
     def batch(self, memory: float) -> int:
         """Time intervals that are better fitted together than one by one: they fill vectors and threads.

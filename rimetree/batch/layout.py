@@ -221,7 +221,9 @@ def _flags_by_unknowns(found: Layout, solver: SolverNode) -> list[Issue]:
         valued, flagged = needs(families, leaves, (), {condeq}, families)
         known = depends(families)
         for number in sorted(n for n in flagged if families[n].cls.flags_values):
-            unknown = [n for kid in families[number].kids for n in known[kid.family].parms & solver.parms.keys() & valued]
+            unknown = [
+                n for kid in families[number].kids for n in known[kid.family].parms & solver.parms.keys() & valued
+            ]
             if unknown:
                 parm = found.forest.name_of(unknown[0], 0)
                 text = f"flags by values that depend on {parm}, which {solver.name} fits; flag by what is known before"

@@ -129,7 +129,9 @@ def remove(path: Path, name: str) -> None:
     with writing(path, "column FLAG") as table:
         known = _known(path, table, name)
         if name == LEGACY:
-            raise DataError(f"{path}: the flagset {LEGACY!r} keeps what FLAG held before the others; it cannot be removed")
+            raise DataError(
+                f"{path}: the flagset {LEGACY!r} keeps what FLAG held before the others; it cannot be removed"
+            )
         bit = np.int32(known[name])
         for rows, start, count in _pieces(table):
             flag = rows.getcol("FLAG", start, count)

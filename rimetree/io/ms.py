@@ -108,8 +108,8 @@ class MeasurementSet:
 
         The arrays of a tile are valid until the next is asked for, or another reader is started after this one ended.
 
-        `tiles`: slots per tile, or the slots of each tile; `words`: with BITFLAG. Raises `DataError` where a column does not exist or cannot
-        be read, ValueError where a tile would have no slots.
+        `tiles`: slots per tile, or the slots of each tile. `words`: with BITFLAG. Raises `DataError` where a column does not
+        exist or cannot be read, ValueError where a tile would have no slots.
         """
         nslot = group.time.size
         if isinstance(tiles, int):

@@ -138,7 +138,21 @@ def read_tile(
         there = np.isin(raster, rows) if rows.size < asked else raster >= 0
         index[there] = np.searchsorted(rows, raster[there])
     track = _uvw(reader, index) if uvw else None
-    return Tile(group, slots.start, slots.stop, index, rows, data, flags, weight, source, track, asked - rows.size, bits, flagsets or {})
+    return Tile(
+        group,
+        slots.start,
+        slots.stop,
+        index,
+        rows,
+        data,
+        flags,
+        weight,
+        source,
+        track,
+        asked - rows.size,
+        bits,
+        flagsets or {},
+    )
 
 
 def read_ahead(

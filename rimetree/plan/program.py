@@ -60,8 +60,8 @@ class Program:
                 self.templates[number], self._constants[number] = constant(family)
         self._lookups = [n for n, f in families.items() if issubclass(f.cls, Lookup) and n not in self.templates]
         self.templates.update({n: lookup_template(families[n]) for n in self._lookups})
-        wanted = ((), self.targets) if self.wants_flags else (self.targets, ())
-        self.valued, self.flagged = needs(families, self.templates, *wanted, self.dims)
+        values, flags = ((), self.targets) if self.wants_flags else (self.targets, ())
+        self.valued, self.flagged = needs(families, self.templates, values, flags, self.dims)
         self._identity = {
             (number, place): _is_identity(kid.index, families[kid.family].size)
             for number, family in families.items()

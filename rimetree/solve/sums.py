@@ -196,8 +196,8 @@ def prepare(
         np.ascontiguousarray(tcell, np.int32), np.ascontiguousarray(fcell, np.int32), _runs(fcell),
         np.ascontiguousarray(flags, np.uint8), np.ascontiguousarray(weights, np.float32),
     )  # fmt: skip
-    planes = table.bind(sources, rows, nchan)
-    return planes if own is None else planes._replace(rows=np.concatenate([planes.rows, own], dtype=np.int32)), job
+    bound = table.bind(sources, rows, nchan)
+    return bound if own is None else bound._replace(rows=np.concatenate([bound.rows, own], dtype=np.int32)), job
 
 
 def _check(

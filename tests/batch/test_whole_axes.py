@@ -98,13 +98,3 @@ def test_a_mean_of_parms_can_be_solved():
     ns.solve << Meq.Solver(ns.eq, solvable="fit")
     report = ns.forest().run(rt.Cells(time=(0, 4, 4), freq=(0, 1, 1)), progress=False)
     np.testing.assert_allclose(report.tables.parm("a").values.item(), np.log(7.0), rtol=1e-6)
-
-
-def test_data_are_not_reduced_without_their_flags(make_ms):
-    path = make_ms()
-    with rt.MeasurementSet(path) as ms:
-        ns = rt.Scope()
-        for p, q in ms.baselines:
-            ns.out(p, q) << Meq.Sink(Meq.Mean(Meq.Spigot(p, q)), column="MODEL_DATA")
-        with pytest.raises(rt.ForestError, match=r"Mean.*flags"):
-            ns.forest().run(ms, progress=False)

@@ -77,3 +77,173 @@ def test_flagging_in_the_tree_equals_flagging_beforehand(observed: Any, solint: 
     assert np.abs(np.abs(before) - 1).max() < 0.5
     put(observed.path, FLAG=observed.flag)
     assert np.abs(np.abs(gains(observed.path, lambda p, q: Meq.Spigot(p, q), solint)) - 1).max() > 2  # it matters
+
+
+def written(path: Any, definition: Any, slots: int | None = None, **options: Any) -> SimpleNamespace:
+    """Columns after a run of a Sink on every baseline, and its report."""
+    ns = rt.Scope()
+    with rt.MeasurementSet(path) as ms:
+        for p, q in ms.baselines:
+            ns.out(p, q) << Meq.Sink(definition(p, q), p, q, **options)
+        memory = (
+            None if slots is None else 3 * slots * ms.groups[0].bytes_per_slot({"DATA", "CORRECTED_DATA"}, spare=16)
+        )
+        report = ns.forest().run(ms, progress=False, memory=memory)
+    return SimpleNamespace(out=column(path, "CORRECTED_DATA"), flag=column(path, "FLAG"), report=report)
+
+
+def by_baseline(path: Any, values: np.ndarray) -> np.ndarray:
+    """(slot, baseline, channel, correlation): rows of the simulator are slot by slot."""
+    count = np.unique(column(path, "TIME")).size
+    return values.reshape(count, -1, *values.shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("axes", "where", "slots"), [("time", 0, None), ("freq", 2, None), ("freq", 2, 3), (("time", "freq"), (0, 2), None)]
+)
+def test_data_less_their_mean(observed: Any, axes: Any, where: Any, slots: int | None) -> None:
+    """A mean over data leaves out what FLAG and the tree flag, as numpy's masked arrays do, in tiles of any size."""
+    result = written(observed.path, lambda p, q: Meq.Spigot(p, q) - Meq.Mean(clipped(p, q), axes=axes), slots)
+    bad = observed.flag | observed.rfi
+    data = by_baseline(observed.path, np.ma.array(observed.data.astype(np.complex64), mask=bad))
+    mean = data.mean(where, keepdims=True)
+    np.testing.assert_allclose(by_baseline(observed.path, result.out), data.data - mean.filled(0), rtol=1e-4, atol=1e-4)
+    if slots:
+        assert "3 tiles" in result.report.plan
+    np.testing.assert_array_equal(result.flag, observed.flag)  # nobody asked for flags
+
+
+def test_counting_and_replacing_data(observed: Any) -> None:
+    """NElements counts what is not flagged; what is replaced is written."""
+    counted = written(observed.path, lambda p, q: Meq.NElements(Meq.Spigot(p, q), axes="freq"))
+    good = by_baseline(observed.path, ~observed.flag)
+    np.testing.assert_array_equal(
+        by_baseline(observed.path, counted.out).real, np.broadcast_to(good.sum(2, keepdims=True), good.shape)
+    )
+    replaced = written(observed.path, lambda p, q: Meq.ReplaceFlagged(clipped(p, q), value=7.0, flag_mask=2))
+    np.testing.assert_allclose(replaced.out, np.where(observed.rfi, 7, observed.data), rtol=1e-5)
+
+
+def test_sinks_write_flags_where_asked(observed: Any) -> None:
+    result = written(observed.path, clipped, flag=True)
+    np.testing.assert_array_equal(result.flag, observed.flag | observed.rfi)
+    np.testing.assert_allclose(result.out, observed.data, rtol=1e-5)
+    put(observed.path, FLAG=observed.flag)
+    spread = written(observed.path, lambda p, q: clipped(p, q, merge_all=True), flag=True, slots=3)
+    every = (observed.rfi | False).any(2, keepdims=True) | (observed.flag.any(2, keepdims=True))
+    np.testing.assert_array_equal(spread.flag, np.broadcast_to(every, spread.flag.shape))
+    put(observed.path, FLAG=observed.flag)
+    masked = written(observed.path, clipped, flag=True, flag_mask=4)
+    np.testing.assert_array_equal(masked.flag, observed.flag)
+
+
+def test_flags_of_other_visibilities_reach_a_sink(observed: Any) -> None:
+    """A mixture of correlations is flagged where one of them is, though nothing in the tree makes flags."""
+    turn = Meq.Constant([[0.6, 0.8], [-0.8, 0.6]])
+    result = written(observed.path, lambda p, q: Meq.MatrixMultiply(turn, Meq.Spigot(p, q)), flag=True)
+    xx, xy, yx, yy = np.moveaxis(observed.flag, 2, 0)
+    np.testing.assert_array_equal(result.flag, np.stack([xx | yx, xy | yy, xx | yx, xy | yy], 2))
+
+
+def test_masks_say_which_flags_count(observed: Any) -> None:
+    """Without the bit of Spigots an equation takes data that FLAG calls bad; without that of the flagger, all the rest."""
+    put(observed.path, FLAG=np.zeros_like(observed.flag))
+    unflagged = gains(observed.path, clipped)
+    put(observed.path, FLAG=observed.flag)
+    np.testing.assert_allclose(gains(observed.path, clipped, condeq={"flag_mask": 2}), unflagged, rtol=1e-9)
+    everything = gains(observed.path, lambda p, q: Meq.Spigot(p, q))
+    np.testing.assert_allclose(gains(observed.path, clipped, condeq={"flag_mask": 1}), everything, rtol=1e-9)
+
+
+def test_replaced_data_enter_a_solve(observed: Any) -> None:
+    """What is replaced is no longer flagged: the solution is that of data which hold these values."""
+    inside = gains(observed.path, lambda p, q: Meq.ReplaceFlagged(clipped(p, q), value=2.0))
+    values = np.where(observed.flag | observed.rfi, 2.0, observed.data).astype(np.complex64)
+    put(observed.path, DATA=values, FLAG=np.zeros_like(observed.flag))
+    np.testing.assert_allclose(inside, gains(observed.path, lambda p, q: Meq.Spigot(p, q)), rtol=1e-6)
+
+
+def test_missing_rows(observed: Any) -> None:
+    """A row that is not there is flagged: it counts in no mean and no equation, and nothing is written for it."""
+    from casacore.tables import table
+
+    kept = np.sort(np.random.default_rng(2).permutation(len(observed.data))[: len(observed.data) - 9])
+    path = observed.path.with_name("part.ms")
+    with table(str(observed.path), ack=False) as main:
+        main.selectrows(kept).copy(str(path), deep=True, valuecopy=True).close()
+    result = written(path, lambda p, q: Meq.Mean(clipped(p, q), axes="time"), flag=True)
+    bad = observed.flag | observed.rfi
+    bad[np.setdiff1d(np.arange(len(bad)), kept)] = True
+    mean = by_baseline(observed.path, np.ma.array(observed.data, mask=bad)).mean(0, keepdims=True)
+    every = np.broadcast_to(mean.filled(0), by_baseline(observed.path, bad).shape).reshape(bad.shape)
+    np.testing.assert_allclose(result.out, every[kept], rtol=1e-4, atol=1e-4)
+    inside = gains(path, clipped)
+    put(path, FLAG=bad[kept])
+    np.testing.assert_allclose(inside, gains(path, lambda p, q: Meq.Spigot(p, q)), rtol=1e-9, atol=1e-9)
+
+
+def test_intervals_fitted_jointly(observed: Any) -> None:
+    """Gains of two slots times one number per channel: the joint fit sees the same flags."""
+
+    def fitted(data: Any) -> np.ndarray:
+        ns = rt.Scope()
+        with rt.MeasurementSet(observed.path) as ms:
+            for p in ms.antennas:
+                ns.g(p) << Meq.Parm(1.0, tags="fit", solint=(2, None))
+            ns.b << Meq.Parm(2.0 + 0j, tags="fit", solint=(None, 1))
+            for p, q in ms.baselines:
+                model = Meq.Matrix22(ns.b, 0, 0, ns.b) * ns.g(p) * ns.g(q)
+                ns.eq(p, q) << Meq.Condeq(model, data(p, q))
+            ns.solve << Meq.Solver(*ns.eq, solvable="fit")
+            report = ns.forest().run(ms, progress=False)
+        return np.concatenate([abs(table.values).ravel() for table in report.tables.groups[0].parms])
+
+    inside = fitted(clipped)
+    put(observed.path, FLAG=observed.flag | observed.rfi)
+    np.testing.assert_allclose(inside, fitted(lambda p, q: Meq.Spigot(p, q)), rtol=1e-6)
+
+
+def test_equations_on_cells_without_data() -> None:
+    """y = a x + b fitted to values of which one is wrong, and flagged."""
+    ns = rt.Scope()
+    ns.a << Meq.Parm(1.0, tags="fit")
+    ns.b << Meq.Parm(0.0, tags="fit")
+    truth = 3 * Meq.Freq() + 2
+    wrong = truth + Meq.Constant([0.0, 0, 50, 0, 0], axes="freq")
+    ns.eq << Meq.Condeq(ns.a * Meq.Freq() + ns.b, Meq.MergeFlags(wrong, Meq.ZeroFlagger(wrong, oper="GT", limit=30.0)))
+    ns.solve << Meq.Solver(ns.eq, solvable="fit")
+    report = ns.forest().run(rt.Cells(time=(0, 1, 1), freq=(0, 5, 5)), progress=False)
+    for name, value in (("a", 3.0), ("b", 2.0)):
+        np.testing.assert_allclose(report.tables.parm(name).values.item(), value, rtol=1e-9)
+    assert report.solvers[0].dof.sum() == 2
+
+
+def test_all_flagged(observed: Any) -> None:
+    """Nothing left is no solution, and no number."""
+    every = gains_report(observed.path, lambda p, q: Meq.ZeroFlagger(Meq.Spigot(p, q), oper="NE"))
+    assert not every.converged and "every datum is flagged" in str(every)
+
+
+def gains_report(path: Any, data: Any) -> Any:
+    ns = rt.Scope()
+    with rt.MeasurementSet(path) as ms:
+        for p in ms.antennas:
+            ns.g(p) << Meq.Parm(1 + 0j, tags="gain")
+        for p, q in ms.baselines:
+            model = Meq.Matrix22(2 * ns.g(p) * Meq.Conj(ns.g(q)), 0, 0, 2.0)
+            ns.eq(p, q) << Meq.Condeq(model, data(p, q))
+        ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+        return ns.forest().run(ms, progress=False)
+
+
+def test_flags_by_what_is_being_fitted_are_refused(observed: Any) -> None:
+    ns = rt.Scope()
+    with rt.MeasurementSet(observed.path) as ms:
+        ns.g << Meq.Parm(1.0 + 0j, tags="gain")
+        for p, q in ms.baselines:
+            residual = Meq.Spigot(p, q) - ns.g
+            flagged = Meq.MergeFlags(Meq.Spigot(p, q), Meq.ZeroFlagger(Meq.Abs(residual), oper="GT", limit=5.0))
+            ns.eq(p, q) << Meq.Condeq(ns.g, flagged)
+        ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+        with pytest.raises(rt.ForestError, match=r"ZeroFlagger.*test_in_solves\.py:\d+.*depend on g, which solve fits"):
+            ns.forest().run(ms, progress=False)
