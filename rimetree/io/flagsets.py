@@ -203,11 +203,16 @@ def _name(table: Any, sets: Mapping[str, int]) -> None:
 
 def _pieces(table: Any) -> Iterator[tuple[Any, int, int]]:
     """(table, first row, rows) of runs of all rows that hold arrays of one shape, a few MB each."""
-    shapes: dict[tuple[int, ...], list[int]] = {}
-    for row, text in enumerate(table.getcolshapestring("FLAG")):
-        shapes.setdefault(text, []).append(row)
+    shapes: dict[str, Any] = {}
+    if "shape" in table.getcoldesc("FLAG"):
+        shapes[str(table.getcoldesc("FLAG")["shape"])] = np.arange(table.nrows())
+    else:
+        there = [row for row in range(table.nrows()) if table.iscelldefined("FLAG", row)]
+        texts = table.selectrows(there).getcolshapestring("FLAG") if there else []
+        for row, text in zip(there, texts, strict=True):
+            shapes.setdefault(text, []).append(row)
     for text, found in shapes.items():
-        size = 4 * int(np.prod([int(n) for n in re.findall(r"\d+", str(text))]))
+        size = 4 * int(np.prod([int(n) for n in re.findall(r"\d+", text)]))
         step = max(1, CHUNK_BYTES // max(size, 1))
         for rows, first, part in spans(table, np.array(found)):
             last = first + part.stop - part.start

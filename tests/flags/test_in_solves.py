@@ -247,3 +247,77 @@ def test_flags_by_what_is_being_fitted_are_refused(observed: Any) -> None:
         ns.solve << Meq.Solver(*ns.eq, solvable="gain")
         with pytest.raises(rt.ForestError, match=r"ZeroFlagger.*test_in_solves\.py:\d+.*depend on g, which solve fits"):
             ns.forest().run(ms, progress=False)
+
+
+def test_a_sink_writes_a_flagset(observed: Any) -> None:
+    """New flags only, in tiles of any size, read back by casacore; FLAG stays as it was unless asked for."""
+    result = written(observed.path, clipped, flagset="rfi", slots=3)
+    np.testing.assert_array_equal(column(observed.path, "BITFLAG"), observed.flag * 1 + observed.rfi * 2)
+    np.testing.assert_array_equal(result.flag, observed.flag)
+    both = written(observed.path, clipped, flagset="rfi", flag=True)
+    np.testing.assert_array_equal(column(observed.path, "BITFLAG"), observed.flag * 1 + observed.rfi * 2)
+    np.testing.assert_array_equal(both.flag, observed.flag | observed.rfi)
+    with rt.MeasurementSet(observed.path) as ms:
+        ms.restore_flags()
+    np.testing.assert_array_equal(column(observed.path, "FLAG"), observed.flag)
+
+
+def test_spigots_take_flagsets_instead_of_flag(observed: Any) -> None:
+    """Old flags and new ones, either or both, whatever FLAG says."""
+    written(observed.path, clipped, flagset="rfi")
+
+    def of(*names: str) -> np.ndarray:
+        return gains(observed.path, lambda p, q: Meq.Spigot(p, q, flagsets=names))
+
+    found = {names: of(*names) for names in (("legacy",), ("rfi",), ("legacy", "rfi"))}
+    for names, flag in (
+        (("legacy",), observed.flag),
+        (("rfi",), observed.rfi),
+        (("legacy", "rfi"), observed.flag | observed.rfi),
+    ):
+        put(observed.path, FLAG=flag)
+        np.testing.assert_allclose(found[names], gains(observed.path, lambda p, q: Meq.Spigot(p, q)), rtol=1e-9)
+
+
+def test_invalid_solutions_and_clipped_data_enter_a_flagset(observed: Any) -> None:
+    """Where an antenna has no data at all there is no solution; what a robust Solver clips is in the flagset as well."""
+    antenna = column(observed.path, "ANTENNA1") == 0
+    flag = observed.flag | antenna[:, None, None]
+    put(observed.path, FLAG=flag)
+    ns = rt.Scope()
+    with rt.MeasurementSet(observed.path) as ms:
+        for p in ms.antennas:
+            ns.g(p) << Meq.Parm(1 + 0j, tags="gain")
+        for p, q in ms.baselines:
+            model = Meq.Matrix22(2.0, 0, 0, 2.0) * ns.g(p) * Meq.Conj(ns.g(q))
+            ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+            ns.out(p, q) << Meq.Sink(Meq.Spigot(p, q) / (ns.g(p) * Meq.Conj(ns.g(q))), flagset="unsolved")
+        ns.solve << Meq.Solver(*ns.eq, solvable="gain", robust="clip", clip=20.0)
+        report = ns.forest().run(ms, progress=False)
+    words = column(observed.path, "BITFLAG")
+    np.testing.assert_array_equal(words & 1, flag)
+    outliers = observed.rfi & ~flag & np.array([True, False, False, True])  # the cross-hands have no equations
+    np.testing.assert_array_equal(words & 2 != 0, antenna[:, None, None] | outliers)
+    assert report.clipped == outliers.sum() and report.invalid > 0
+    np.testing.assert_array_equal(column(observed.path, "FLAG"), flag)
+
+
+def test_bad_flagsets_are_refused_before_anything_is_written(observed: Any) -> None:
+    def run(definition: Any, **options: Any) -> None:
+        written(observed.path, definition, **options)
+
+    with pytest.raises(rt.DataError, match=r"x\.ms: no flagset 'rfi'; there are none"):
+        run(lambda p, q: Meq.Spigot(p, q, flagsets="rfi"))
+    with pytest.raises(rt.DataError, match="'a b' cannot be the name of a flagset"):
+        run(clipped, flagset="a b")
+    with pytest.raises(rt.DataError, match="the flagset 'legacy' keeps what FLAG held before"):
+        run(clipped, flagset="legacy")
+    bit = Meq.ZeroFlagger
+    with pytest.raises(rt.ForestError, match=r"a ZeroFlagger below it has flag_bit=1, the bit of bad data"):
+        run(lambda p, q: bit(Meq.Spigot(p, q), flag_bit=1), flagset="rfi")
+    with pytest.raises(rt.ForestError, match="flagsets must be a name or a list of names"):
+        run(lambda p, q: Meq.Spigot(p, q, flagsets=("",)))
+    from casacore.tables import table
+
+    with table(str(observed.path), ack=False) as main:
+        assert "BITFLAG" not in main.colnames() and "CORRECTED_DATA" not in main.colnames()
