@@ -199,6 +199,8 @@ def assemble(
     wide = (count, 1 if narrow and covered else nchan, ncorr)
     weight = buffers.take("*weights", wide, np.float32) if weights else None
     track = np.full((*rows.shape, 3), np.nan) if uvw else None
+    names = sorted({name for _, tile in parts for name in tile.flagsets})
+    words = np.zeros(flags.shape, np.int32) if names else None
     for values in (*data.values(), *([] if weight is None else [weight])):
         values[...] = 0
     for piece, tile in parts:
@@ -210,6 +212,8 @@ def assemble(
         for name in columns:
             _put(data[name], where, _facing(tile.columns[name][source], back, piece, conjugate=True))
         _put(flags, where, _facing(tile.flags[source], back, piece))
+        if words is not None:
+            _put(words, where, _facing(_renumbered(tile, names)[source], back, piece))
         if weight is not None and tile.weights is not None:
             values = _facing(tile.weights[source], back, piece)
             _put(weight, (target, slice(None)) if wide[1] == 1 else where, values)
@@ -220,8 +224,16 @@ def assemble(
     source_names = dict.fromkeys(tile.weight_source for _, tile in parts if tile.weight_source)
     return Tile(
         group, part.start, part.stop, rows, np.arange(first, first + count), data, flags, weight,
-        "; ".join(source_names), track, sum(tile.empty for _, tile in parts),
+        "; ".join(source_names), track, sum(tile.empty for _, tile in parts), words,
+        {name: 1 << i for i, name in enumerate(names)},
     )  # fmt: skip
+
+
+def _renumbered(tile: Tile, names: Sequence[str]) -> np.ndarray:
+    """BITFLAG of a tile with the flagset `names[i]` at bit i: every Measurement Set has bits of its own."""
+    assert tile.words is not None
+    bits = [(1 << i, tile.flagsets[name]) for i, name in enumerate(names) if name in tile.flagsets]
+    return np.asarray(sum(np.where(tile.words & np.int32(old), np.int32(new), np.int32(0)) for new, old in bits))
 
 
 def scatter(tile: Tile, values: np.ndarray) -> Iterator[tuple[Any, Tile, np.ndarray]]:

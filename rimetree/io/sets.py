@@ -177,10 +177,24 @@ class MeasurementSets:
         for ms, own, part in scatter(tile, values):
             ms.write(own, name, part)
 
-    def write_flags(self, tile: Tile, flags: np.ndarray) -> None:
-        """Each set's part of `flags` into it."""
-        for ms, own, part in scatter(tile, flags):
-            ms.write_flags(own, part)
+    def write_flags(
+        self, tile: Tile, flags: np.ndarray | None, flagsets: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Each set's part of `flags` and `flagsets` into it."""
+        given = {name: values for name, values in {"": flags, **(flagsets or {})}.items() if values is not None}
+        for pieces in zip(*(scatter(tile, values) for values in given.values()), strict=True):
+            ms, own, _ = pieces[0]
+            parts = {name: part for name, (_, _, part) in zip(given, pieces, strict=True)}
+            ms.write_flags(own, parts.pop("", None), parts)
+
+    def flagset_obstacles(self, read: Collection[str], write: Collection[str]) -> list[str]:
+        """As of each."""
+        return [line for ms in self.sets for line in ms.flagset_obstacles(read, write)]
+
+    def ensure_flagset(self, name: str) -> None:
+        """In each."""
+        for ms in self.sets:
+            ms.ensure_flagset(name)
 
     def flush(self) -> None:
         """Nothing is kept back."""

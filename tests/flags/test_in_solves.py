@@ -321,3 +321,36 @@ def test_bad_flagsets_are_refused_before_anything_is_written(observed: Any) -> N
 
     with table(str(observed.path), ack=False) as main:
         assert "BITFLAG" not in main.colnames() and "CORRECTED_DATA" not in main.colnames()
+
+
+def test_flagsets_of_several_measurement_sets(make_ms: Any) -> None:
+    """Read and written in each, whose bits differ."""
+    paths = [make_ms(f"{i}.ms", antennas=4, times=(5e9 + 1000 * i, 3, 10.0), noise=0.1) for i in (0, 1)]
+    rng = np.random.default_rng(8)
+    flags = [rng.random((18, 5, 4)) < 0.3 for _ in paths]
+    for path, flag in zip(paths, flags, strict=True):
+        put(path, FLAG=flag)
+    with rt.MeasurementSet(paths[1]) as ms:
+        ms.ensure_flagset("other")
+
+    def run(column: str, definition: Any, **options: Any) -> None:
+        ns = rt.Scope()
+        with rt.MeasurementSets(paths) as both:
+            for p, q in both.baselines:
+                ns.out(p, q) << Meq.Sink(definition(p, q), p, q, column=column, **options)
+            ns.forest().run(both, progress=False)
+
+    run("MODEL_DATA", lambda p, q: Meq.ZeroFlagger(Meq.Spigot(p, q), oper="NE"), flagset="all", flag=True)
+    for path, flag, bit in zip(paths, flags, (2, 4), strict=True):
+        np.testing.assert_array_equal(column(path, "BITFLAG"), flag + bit)
+        assert column(path, "FLAG").all()
+    run("MODEL_DATA", lambda p, q: Meq.ReplaceFlagged(Meq.Constant([[1.0, 1], [1, 1]]) + 0 * Meq.Spigot(p, q), value=0.0))
+    assert (column(paths[0], "MODEL_DATA") != 0).all()  # 0 hides the flags of what it multiplies
+    run(
+        "MODEL_DATA",
+        lambda p, q: Meq.ReplaceFlagged(
+            Meq.Constant([[1.0, 1], [1, 1]]), Meq.Spigot(p, q, flagsets="legacy"), value=0.0
+        ),
+    )
+    for path, flag in zip(paths, flags, strict=True):
+        np.testing.assert_array_equal(column(path, "MODEL_DATA") == 0, flag)
