@@ -344,7 +344,10 @@ def test_flagsets_of_several_measurement_sets(make_ms: Any) -> None:
     for path, flag, bit in zip(paths, flags, (2, 4), strict=True):
         np.testing.assert_array_equal(column(path, "BITFLAG"), flag + bit)
         assert column(path, "FLAG").all()
-    run("MODEL_DATA", lambda p, q: Meq.ReplaceFlagged(Meq.Constant([[1.0, 1], [1, 1]]) + 0 * Meq.Spigot(p, q), value=0.0))
+    run(
+        "MODEL_DATA",
+        lambda p, q: Meq.ReplaceFlagged(Meq.Constant([[1.0, 1], [1, 1]]) + 0 * Meq.Spigot(p, q), value=0.0),
+    )
     assert (column(paths[0], "MODEL_DATA") != 0).all()  # 0 hides the flags of what it multiplies
     run(
         "MODEL_DATA",
