@@ -66,7 +66,14 @@ def _abstract(program: Program, types: Mapping[int, Any], coordinates: Mapping[s
         n: (jax.ShapeDtypeStruct((program.families[n].size, *_shape(coordinates)), dtype),) * _open(program, n)
         for n, dtype in types.items()
     }
-    return jax.eval_shape(program._trace, program.inputs(coordinates, arrays))
+    words = {n: (jax.ShapeDtypeStruct(a[0].shape, np.int32),) * len(a) for n, a in _flagged(program, arrays).items()}
+    return jax.eval_shape(program._trace, program.inputs(coordinates, arrays, words))
+
+
+def _flagged(program: Program, arrays: Mapping[int, Any]) -> dict[int, Any]:
+    """Those of data whose flags some value depends on: it is then no number, whatever its children are."""
+    data = (n for n in program.flagged if program.families[n].cls.role == "data")
+    return {n: arrays[n] for n in data if arrays.get(n)}
 
 
 def _concrete(program: Program, types: Mapping[int, Any], coordinates: Mapping[str, np.ndarray]) -> Any:
