@@ -72,6 +72,8 @@ class PhaseCentre(Lookup):
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
+        if options["radec"] is None and not np.isfinite(observation.centre).all():
+            raise ValueError(f"{observation.nowhere or 'the field has no phase centre'}: give radec=(ra, dec) in rad")
         return {"radec": observation.centre} if options["radec"] is None else options
 
     @staticmethod

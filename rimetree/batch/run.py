@@ -175,6 +175,7 @@ class _Run:
             positions={key: antenna.position for key, antenna in antennas.items()},
             mounts={key: antenna.mount for key, antenna in antennas.items()},
             centre=group.phase_dir,
+            nowhere=group.nowhere,
             slots=np.array([group.time, group.interval]),
             channels=np.array([group.freq, group.width]),
         )

@@ -57,14 +57,14 @@ class Skies:
 
     def _predict(self, model: SkyModel | Image, tile: Any, sign: int, smear: bool, **_: Any) -> np.ndarray:
         if isinstance(model, SkyModel):
-            return predict(model, tile, tile.group.phase_dir, self._data.baselines, sign, smear)
+            return predict(model, tile, tile.group.centre(), self._data.baselines, sign, smear)
         return predict_image(model, tile, sign)
 
 
 def _check_centre(path: str, image: Image, groups: Any) -> None:
     """ConfigError where the image is not centred on the phase centre of a field."""
     for group in groups:
-        (ra, dec), (ra0, dec0) = image.centre, group.phase_dir
+        (ra, dec), (ra0, dec0) = image.centre, group.centre()
         if np.hypot(np.angle(np.exp(1j * (ra - ra0))), dec - dec0) > CENTRED:
             raise ConfigError(
                 f"{path}: is centred on ra {ra:.7f}, dec {dec:.7f} rad, field {group.field_name} on {ra0:.7f}, {dec0:.7f}: "

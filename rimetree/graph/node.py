@@ -260,6 +260,8 @@ class Observation:
     centre: np.ndarray
     slots: np.ndarray
     channels: np.ndarray
+    nowhere: str = ""
+    """Why the phase centre is NaN, where it is."""
 
 
 class Lookup(NodeClass):

@@ -90,7 +90,7 @@ def join(parts: Sequence[tuple[Any, Group, int, np.ndarray]], baselines: Sequenc
     one = groups[0]
     return JoinedGroup(
         one.field_id, one.field_name, one.phase_dir, parts[0][2], -1, freq, width, one.corrs, time[first], widest,
-        scan[first], raster, slice(0, freq.size, 1), True, tuple(pieces), windows,
+        scan[first], raster, slice(0, freq.size, 1), True, one.nowhere, tuple(pieces), windows,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from .directions import frame_of, to_j2000
 from .table import open_sub
 
 # casacore Stokes::StokesTypes 1...20
@@ -50,11 +51,12 @@ class Antenna:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One row of FIELD: phase centre (2,) in rad (the constant term, in the frame of the Measurement Set)."""
+    """One row of FIELD: phase centre (2,) in rad, J2000 (the constant term); NaN for the reason `nowhere`."""
 
     id: int
     name: str
     phase_dir: np.ndarray
+    nowhere: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def read_metadata(path: Path) -> Metadata:
             )
     return Metadata(
         [Antenna(i, names[i], np.asarray(xyz, float), str(mount)) for i, (_, xyz, mount) in enumerate(antenna)],
-        [Field(i, str(n), np.asarray(d, float).reshape(-1, 2)[0]) for i, (n, d) in enumerate(field)],
+        [Field(i, str(n), *_direction(path, i, d)) for i, (n, d) in enumerate(field)],
         [Spw(i, str(n), np.asarray(f, float), np.abs(w)) for i, (n, f, w) in enumerate(window)],
         [(int(spw), corrs[pol]) for spw, pol in description],
     )
@@ -114,6 +116,20 @@ def unique_names(names: Sequence[str]) -> list[str]:
     """Antenna names made unique: a name that repeats becomes `name#id`, an empty one `antenna#id`."""
     count = Counter(names)
     return [f"{n or 'antenna'}#{i}" if not n or count[n] > 1 else n for i, n in enumerate(names)]
+
+
+def _direction(path: Path, row: int, value: Any) -> tuple[np.ndarray, str]:
+    """Phase centre, J2000, and why there is none, of a row of FIELD."""
+    table = open_sub(path, "FIELD")
+    try:
+        columns, keywords = table.colnames(), table.getcolkeywords("PHASE_DIR")
+        measinfo = keywords.get("MEASINFO", {})
+        other = measinfo.get("VarRefCol", "")
+        code = table.getcell(other, row) if other in columns else None
+        ephemeris = "EPHEMERIS_ID" in columns and table.getcell("EPHEMERIS_ID", row) >= 0
+    finally:
+        table.close()
+    return to_j2000(np.asarray(value, float).reshape(-1, 2)[0], frame_of(measinfo, code), bool(ephemeris))
 
 
 def _columns(path: Path, name: str, wanted: tuple[str, ...]) -> list[tuple[Any, ...]]:

@@ -72,6 +72,14 @@ class Group:
     channels: slice
     whole: bool
     """All channels of the spectral window are selected."""
+    nowhere: str
+    """Why `phase_dir` is NaN; empty where it is not."""
+
+    def centre(self) -> np.ndarray:
+        """`phase_dir`, where there is one; else `DataError`."""
+        if self.nowhere:
+            raise DataError(f"field {self.field_name or 'of several'}: {self.nowhere}")
+        return self.phase_dir
 
     @property
     def bare(self) -> bool:
@@ -128,6 +136,7 @@ def make_groups(
                 _raster(path, meta, rows, number[mask], slot, (len(baselines), first.size)),
                 chosen,
                 chosen.stop - chosen.start == window.freq.size,
+                "pooled fields have no direction; give field:" if pool else meta.fields[field].nowhere,
             )
         )
     return groups

@@ -19,8 +19,8 @@ def feed_angles(ms: Any, group: Any) -> np.ndarray:
     Computed by casacore (position angle of the local zenith, frame AZEL). DataError where a mount or direction is unknown.
     """
     kinds = [_kind(mount, name, ms.path) for mount, name in zip(ms.mounts, ms.antennas, strict=True)]
-    if not np.isfinite(group.phase_dir).all():
-        raise DataError(f"{ms.path}: pooled fields have no direction; give field: so that parallactic angles are known")
+    if group.nowhere:
+        raise DataError(f"{ms.path}: parallactic angles are not known: {group.nowhere}")
     angles = np.zeros((len(kinds), group.time.size))
     for i, kind in enumerate(kinds):
         if kind != "equatorial":
