@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,15 +73,13 @@ class Flagging(View):
     def write(self, tile: Any, name: str, values: np.ndarray) -> None:
         """Nothing."""
 
-    def write_flags(self, tile: Any, flags: np.ndarray) -> None:
+    def write_flags(self, tile: Any, flags: np.ndarray | None, flagsets: Mapping[str, np.ndarray] | None = None) -> None:
         """Add what was clipped to FLAG; channels hidden and outliers left out here keep the flags that they have."""
-        fresh = np.asarray(flags, bool) & (tile.flags == 0)
-        if not fresh.any():
-            return
-        (own,) = self._ms.reader(tile.group, [], [slice(tile.start, tile.stop)], weights=False)
-        before = own.flags != 0
-        self.clipped += int((fresh & ~before).sum())
-        self._ms.write_flags(own, before | fresh)
+        fresh = np.zeros(tile.shape, bool) if flags is None else np.asarray(flags, bool) & (tile.flags == 0)
+        if fresh.any() or flagsets:
+            (own,) = self._ms.reader(tile.group, [], [slice(tile.start, tile.stop)], weights=False)
+            self.clipped += int((fresh & (own.flags == 0)).sum())
+            self._ms.write_flags(own, fresh, flagsets)
 
 
 class Collector(View):
