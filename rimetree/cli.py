@@ -37,7 +37,9 @@ Scans = Annotated[str | None, typer.Option(help="Scans, such as 1~3,5.")]
 Channels = Annotated[str | None, typer.Option(help="Channels, such as 10~50 (both included).")]
 Antennas = Annotated[str | None, typer.Option(help="Antennas: names or numbers, with commas.")]
 Taql = Annotated[str | None, typer.Option(help="A TaQL condition on rows.")]
-Ms = Annotated[str | None, typer.Option("--ms", help="Measurement Set.")]
+Intent = Annotated[str | None, typer.Option(help="What scans are for, such as '*CALIBRATE_PHASE*'.")]
+Combine = Annotated[str | None, typer.Option(help="spw: all spectral windows of a field as one band.")]
+Ms = Annotated[str | None, typer.Option("--ms", help="Measurement Set, or several, with commas, as one.")]
 Memory = Annotated[str | None, typer.Option(help="Most memory for data, such as 2GB.")]
 Reference = Annotated[str | None, typer.Option(help="Antenna whose phases, where data leave them free, are made zero.")]
 Chosen = Annotated[list[str] | None, typer.Option("-o", "--option", help="key=value for the script; repeat as needed.")]
@@ -122,6 +124,8 @@ def run(
     channels: Channels = None,
     antennas: Antennas = None,
     taql: Taql = None,
+    intent: Intent = None,
+    combine: Combine = None,
     solutions: Annotated[str | None, typer.Option(help="HDF5 file for the solutions.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing solution file.")] = False,
     memory: Memory = None,
@@ -140,17 +144,12 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> int:
     """Solve and correct: a script with an equation of your own, or a configuration of Jones terms."""
-    selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
+    selection = _selection(
+        field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql, intent=intent, combine=combine
+    )  # fmt: skip
     if Path(file).suffix in (".yaml", ".yml"):
-        others = {
-            "--ms": ms,
-            "--option": option,
-            "--solutions": solutions,
-            "--memory": memory,
-            "--ref-antenna": ref_antenna,
-        }
-        others |= selection
-        given = [name if name.startswith("--") else f"--{name}" for name, value in others.items() if value]
+        own = {"ms": ms, "option": option, "solutions": solutions, "memory": memory, "ref-antenna": ref_antenna}
+        given = [f"--{name}" for name, value in (own | selection).items() if value]
         if given:
             raise ConfigError(
                 f"{', '.join(given)}: for scripts; change a key of a configuration with --set solve.0.key=value"
@@ -243,9 +242,13 @@ def _measurement_set(file: str, ms: str | None, selection: dict[str, str]) -> An
 
 
 def _opened(path: str, selection: dict[str, str]) -> Any:
+    options: dict[str, Any] = {**selection}
+    if "," in path or "combine" in selection:
+        from .io.sets import MeasurementSets
+
+        return MeasurementSets([part.strip() for part in path.split(",")], **options)
     from .io.ms import MeasurementSet
 
-    options: dict[str, Any] = {**selection}
     return MeasurementSet(path, **options)
 
 
@@ -271,10 +274,14 @@ def explain(
     channels: Channels = None,
     antennas: Antennas = None,
     taql: Taql = None,
+    intent: Intent = None,
+    combine: Combine = None,
     memory: Memory = None,
 ) -> None:
     """What will be computed, when, and of which size; how every Solver will fit, on which cells, in which tiles."""
-    selection = _selection(field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql)
+    selection = _selection(
+        field=field, spw=spw, scans=scans, channels=channels, antennas=antennas, taql=taql, intent=intent, combine=combine
+    )  # fmt: skip
     with _measurement_set(file, ms, selection) as data:
         print(_forest(file, data, option).explain(node, data=data, memory=_memory(memory)))
 

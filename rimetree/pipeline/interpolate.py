@@ -251,6 +251,10 @@ def _one(parm: Values, table: Any, param: Param, group: Any, slots: Any, rule: R
     good = np.isin(parm.status, list(rule.good)) & np.isfinite(parm.values).all((-1, -2))
     time = group.time[slots]
     if not param.shape.constant(parm.values.shape[3:]):
+        if rule.smooth_time or rule.smooth_freq:
+            raise ConfigError(
+                f"smooth_time, smooth_freq: {table.key} is a function of time and frequency already; leave it out"
+            )
         return _curves(parm, good, table, param, time, group.freq)
     for width, axis, centres in ((rule.smooth_time, 1, table.time), (rule.smooth_freq, 2, table.freq)):
         if width > 0 and centres.size > 1:

@@ -11,6 +11,7 @@ from rimetree import quantity
 from rimetree.errors import ConfigError
 from rimetree.io.caltable import CalFile
 from rimetree.pipeline import syntax
+from rimetree.pipeline.config import Apply, Solve
 from rimetree.pipeline.load import check, load
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "trees" / "examples").glob("*.yaml"))
@@ -93,6 +94,14 @@ def test_the_template_says_the_defaults():
     for ours, default in ((template.solve[0], same.solve[0]), (template.apply[0], same.apply[0])):
         for key in set(type(ours).model_fields) - own:
             assert getattr(ours, key) == getattr(default, key), f"the template says another default of {key}"
+
+
+def test_the_template_names_every_key():
+    text = TEMPLATE.read_text()
+    solve, apply = text.split("\napply:")
+    for part, model in ((solve, Solve), (apply, Apply)):
+        lacking = [key for key in model.model_fields if key != "steps" and f" {key}:" not in part]
+        assert not lacking
 
 
 def test_all_mistakes_at_once_with_lines(rimetree, tmp_path: Path):

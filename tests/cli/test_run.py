@@ -36,11 +36,30 @@ def test_the_report_is_printed(rimetree, ms, script):
         (["--scans", "1"], 3),
         (["--taql", "SCAN_NUMBER==2"], 3),
         (["--antennas", "ant00,ant01,ant02", "--channels", "1~3"], 6),
+        (["--combine", "spw"], 6),
     ],
 )
 def test_selections(rimetree, ms, script, options, intervals):
     result = rimetree("run", script, "--ms", ms, *options)
     assert f"{intervals} converged" in result.out, result
+
+
+def test_several_sets_are_one(rimetree, ms, script, make_ms, edit):
+    other = make_ms("later.ms", times=(5e9 + 1000, 2, 10.0))
+    with edit(other) as main:
+        main.putcol("DATA", main.getcol("DATA") + 5)
+    from rimetree.io.ms import MeasurementSet
+
+    with MeasurementSet(other) as opened:
+        opened.ensure_column("MODEL_DATA")
+    with edit(other) as main:
+        main.putcol("MODEL_DATA", np.full_like(main.getcol("DATA"), 5))
+    result = rimetree("run", script, "--ms", f"{ms},{other}")
+    assert "8 converged" in result.out, result
+    result = rimetree("run", script, "--ms", f"{ms},{ms}")
+    assert result.code == 1 and "is named twice" in result.err
+    result = rimetree("run", script, "--ms", ms, "--intent", "*PHASE*")
+    assert result.code == 1 and "says no intents" in result.err
 
 
 def test_not_converged_is_exit_3(rimetree, ms, script, tmp_path: Path):
