@@ -23,12 +23,14 @@ from .data import Data, Opened, Window, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
 from .reference import Survey, refer
+from .settling import gather_cross_phase, settle
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
 from .views import Collector, Flagging, View
 
 SAME = ("field", "scans", "intent", "spw", "combined")
 """What steps have in common that are solved together."""
 
+BESIDE = "beside."
 LOST = "gains slot by slot are lost in the noise, so drifts within its solution intervals are averaged over"
 SPW_LESS = "there are no solutions of {key} for spw {spw}, which this step needs; they are there for spw {known}"
 
@@ -138,8 +140,9 @@ class SolveRun:
         pin = None if polarised else surveys[0].live(self.ref)
         solved = [Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps]
         hands = self._hands(work, polarised, ms)
-        places = self._places(work, left, solved)
-        start = self._start(work, window, view, left, right, fixed, solved, surveys, hands)
+        beside = [Placed(f"{BESIDE}{s.key}", s.term, s.solint, window.band) for s in self._beside(work, polarised)]
+        places = [*self._places(work, left, solved), *beside]
+        start = self._start(work, window, view, left, right, fixed, [*solved, *beside], surveys, hands)
         options: dict[str, Any] = {
             "max_iter": block.max_iter,
             "tol": block.tol,
@@ -160,7 +163,8 @@ class SolveRun:
                 here.parms += tables
             notes = [f"{work.keys[0]}: {LOST}"] if drift is None else []
         ns = Scope()
-        chain.solve(ns, ms, [*places, *right], work.keys, hands, (block.data_col, block.model_col), **options)
+        keys = [placed.key for placed in (*solved, *beside)]
+        chain.solve(ns, ms, [*places, *right], keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
             chain.flag(ns, ms, block.data_col, Flagging.SINK)
         report: Report = ns.forest().run(
@@ -221,6 +225,18 @@ class SolveRun:
         takers = any(step.term.hands == "cross" for step in self.block.steps)
         return "all" if polarised and not takers else "parallel"
 
+    def _beside(self, work: Pass, polarised: bool) -> list[Step]:
+        """The term that is solved with leakages, and given up, where the delay and phase between x and y are to be found later.
+
+        Leakages that all antennas share look like a polarised source whose phase between x and y is wrong.
+        """
+        place = self.block.steps.index(work.steps[-1])
+        later = [step for step in self.block.steps[place + 1 :] if step.term.hands == "cross"]
+        mixing = [step for step in work.steps if step.term.hands == "all" and not step.term.diagonal]
+        if work.again or not polarised or not mixing:
+            return []
+        return sorted(later, key=lambda step: not step.term.spectral)[:1]
+
     def _mixed(self, work: Pass) -> bool:
         """Whether a term that mixes x and y stands to the right of one that is solved."""
         keys = [step.key for step in self.block.steps]
@@ -233,15 +249,16 @@ class SolveRun:
         self, work: Pass, window: Window, view: View, left: Sequence[Placed], right: Sequence[Placed],
         fixed: list[GroupSolutions], solved: Sequence[Placed], surveys: Sequence[Survey], hands: str,
     ) -> Solutions | None:  # fmt: skip
-        """Where to begin: where a term was before, or at what a look at the data suggests."""
+        """Where to begin: where a term was before, or at what a look at the data suggests of the last term solved."""
         if work.again:
             return start_tables([t for t in self.file.tables if t.key in work.keys and t.spw == window.id], view.groups)
-        (placed,), (step,) = solved, work.steps
-        if not guesses(step, self.earlier(work)):
+        (step,), placed = work.steps, solved[-1]
+        if len(solved) == 1 and not guesses(step, self.earlier(work)):
             return None
+        hands = hands if len(solved) == 1 else placed.term.hands
         elements = {"parallel": (0, 3), "cross": (1, 2)}.get(hands, (0, 1, 2, 3))
         names = ("FREED", "SEEN")
-        collector = Collector(view, names, placed.solint, step.term.spectral, elements)
+        collector = Collector(view, names, placed.solint, placed.term.spectral, elements)
         ns = Scope()
         columns = (self.block.data_col, self.block.model_col)
         chain.compare(ns, view, left, right, columns, names)
@@ -251,7 +268,7 @@ class SolveRun:
         for group, seen in zip(view.groups, surveys, strict=True):
             found: dict[str, np.ndarray] = {}
             for cells, sums in collector.seen(group, seen.order(self.ref), window.band.centre, linked):
-                for what, values in step.term.guess(sums).items():
+                for what, values in placed.term.guess(sums).items():
                     shape = (values.shape[0], collector.cells(group))
                     found.setdefault(what, np.zeros(shape, values.dtype))[:, cells] = values
             groups.append((found, group))
@@ -277,10 +294,10 @@ class SolveRun:
                 drift.give_back(step, number, group, own)
             solved[step.key] = (step.term, own)
         notes = refer(solved, seen.order(self.ref), seen.antennas, together)
+        settle(solved, window.band.centre)
+        gather_cross_phase(solved, seen.live(self.ref))
         for step in work.steps:
             own = solved[step.key][1]
-            for what, values in step.term.settle({w: t.values for w, t in own.items()}, window.band.centre).items():
-                own[what].values = values
             attrs = self._attrs(step, window, group, seen)
             placed = Placed(step.key, step.term, step.solint, window.band)
             made = tabulate(placed, step.kind, group, seen.antennas, own, tables.solvers, attrs)

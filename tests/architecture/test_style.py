@@ -24,7 +24,7 @@ CONTRACT = {
     "observe",
     "look_up",
 }
-CONTRACT |= {"matrix", "guess", "settle", "absorb", "moved", "read", "errors"}
+CONTRACT |= {"matrix", "guess", "settle", "absorb", "turned", "moved", "read", "errors"}
 """Methods of node classes and terms that are documented once, on NodeClass and Term or in the docstring of the class."""
 
 

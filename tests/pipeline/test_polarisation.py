@@ -144,3 +144,51 @@ def test_parallactic_angles_are_those_of_spherical_trigonometry(observe):
     hour, latitude = sidereal + np.arctan2(y, x) - ra, np.arctan2(z, np.hypot(x, y))
     true = np.arctan2(np.sin(hour), np.tan(latitude) * np.cos(dec) - np.sin(dec) * np.cos(hour))
     assert np.abs(np.angle(np.exp(1j * (found - true)))).max() < np.radians(1)
+
+
+@pytest.mark.parametrize("feed", ["linear", "circular"])
+def test_leakages_before_cross_hand_delay_and_phase(observe, feed: str):
+    """K G D KC CP, the usual order, on a polarised source: leakages are told from what stands between the hands."""
+    rng = np.random.default_rng(12)
+    seen = observe(width=4e6, corrs=feed)
+    static, delay, phase = gains(rng, slots=1), 20e-9, 0.7
+    static[0] = np.abs(static[0])
+    late = rng.uniform(-20e-9, 20e-9, (6, 1, 1, 2))
+    late[0] = 0
+    early = np.exp(-2j * np.pi * late * (seen.freq - seen.freq.mean())[:, None])
+    x = np.exp(-2j * np.pi * delay * seen.freq)[None, None, :]
+    between = np.stack([x, np.exp(1j * phase) * np.ones_like(x)], -1)
+    sky = Sky(seen, diagonal(early * static) @ leakages(rng) @ diagonal(between), MODEL["polarised"], noise=0.02)
+    terms = ["K", "G", "D", "KC", "CP"]
+    block = {"jones": terms, "joint": terms, "time_interval": ["scan", *["inf"] * 4]}
+    found = solve(seen, block, [f"{t}0" for t in terms])
+    error = found["KC0"].delay[0, 0, 0, 0] - delay
+    assert abs(error) < 5 * found["KC0"].parms["delay"].errors.item()
+    assert abs(error) < 0.01e-9
+    slack = 2 * np.pi * seen.freq.mean() * abs(error) + 5 * found["CP0"].parms["phase"].errors.item()
+    assert abs(np.angle(np.exp(1j * (found["CP0"].parms["phase"].values.item() - phase)))) < min(slack, 0.1)
+    assert max(sky.left_over()) < 1.05
+
+
+@pytest.mark.parametrize("feed", ["linear", "circular"])
+def test_leakages_err_by_the_noise(observe, feed: str):
+    """Least squares linearised in numpy: the covariance of 12 complex leakages from all four hands."""
+    noise, true = 0.2, leakages(np.random.default_rng(13))
+    sky = Sky(observe(corrs=feed), true, MODEL["polarised"], noise=noise)
+    found = solve(sky.seen, {"jones": ["D"]})["D0"].jones[:, 0, 0]
+    error = np.concatenate([found[:, 0, 1] - true[:, 0, 0, 0, 1], found[:, 1, 0] - true[:, 0, 0, 1, 0]])
+
+    def predicted(jones):
+        return jones[sky.seen.first] @ MODEL["polarised"] @ jones[sky.seen.second].conj().swapaxes(-1, -2)
+
+    columns = []
+    for row, column in ((0, 1), (1, 0)):
+        for antenna in range(6):
+            for part in (1, 1j):
+                step = np.zeros((6, 2, 2), complex)
+                step[antenna, row, column] = 1e-6 * part
+                change = (predicted(true[:, 0, 0] + step) - predicted(true[:, 0, 0] - step)) / 2e-6
+                columns.append(change.ravel().view(float))
+    design = np.array(columns) * np.sqrt(12 * 16) / (noise / np.sqrt(2))
+    floor = np.sqrt(np.trace(np.linalg.inv(design @ design.T)) / 12)
+    assert np.sqrt((np.abs(error) ** 2).mean()) < 1.2 * floor

@@ -89,6 +89,8 @@ class Term:
     solvable: ClassVar[bool] = True
     spectral: ClassVar[bool] = False
     """Varies in frequency within a solution interval: guesses need the channels apart."""
+    gives_up: ClassVar[Mapping[str, str]] = {}
+    """Phases that `settle` may give up, and the column ("x", "y") that each turns."""
     delays: ClassVar[Sequence[str]] = ()
     """The Parms that are delays of p and q, as solution files store them in ns."""
 
@@ -124,6 +126,10 @@ class Term:
     def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
         """Parms that have taken complex gains x, y into themselves, as far as they can (arrays that broadcast)."""
         return {}
+
+    def turned(self, values: Mapping[str, np.ndarray], x: complex, y: complex) -> Mapping[str, np.ndarray] | None:
+        """Parms of diag(x, y) J diag(x, y)^-1, x and y being phases. None where a matrix that is not diagonal does not say."""
+        return None
 
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         """Parms from matrices (..., 2, 2), and delays (..., 2) in s, of a file that has no Parms. Empty: cannot be told."""

@@ -27,6 +27,7 @@ class CrossDelay(Term):
     common = True
     spectral = True
     delays = ("delay",)
+    gives_up = {"phase": "x"}
 
     def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
         turns = (Meq.Freq() - band.centre) * (-2 * math.pi)
@@ -59,6 +60,9 @@ class CrossPhase(Term):
 
     def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
         return {"phase": -np.angle(seen.cross.sum(-1))[None]}
+
+    def absorb(self, values: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {"phase": values["phase"] + np.angle(y) - np.angle(x)}
 
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {"phase": np.angle(jones[..., 1, 1])}

@@ -32,6 +32,7 @@ class Delay(Term):
     hands = "parallel"
     spectral = True
     delays = ("delay_x", "delay_y")
+    gives_up = {"phase_x": "x", "phase_y": "y"}
 
     def __init__(self, phase_offset: bool = True) -> None:
         self.phase_offset = phase_offset

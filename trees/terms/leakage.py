@@ -28,6 +28,9 @@ class Leakage(Term):
         made: Definition = Meq.Matrix22(1, p["xy"], p["yx"], 1)
         return made
 
+    def turned(self, values: Mapping[str, np.ndarray], x: complex, y: complex) -> Mapping[str, np.ndarray]:
+        return {what: values[what] * factor for what, factor in (("xy", x / y), ("yx", y / x)) if what in values}
+
     def read(self, jones: np.ndarray, delay: np.ndarray | None, centre: float) -> Mapping[str, np.ndarray]:
         return {"xy": jones[..., 0, 1], "yx": jones[..., 1, 0]}
 
