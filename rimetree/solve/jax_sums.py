@@ -29,6 +29,7 @@ class Views(Sources):
         self.held: list[np.ndarray] = []
         self.views: list[tuple[int, int | None]] = []
         """Per source its array and, of a column, the correlation."""
+        self._sent: dict[int, tuple[np.ndarray, Any]] = {}
 
     def column(self, array: np.ndarray, corr: int) -> int:
         """See `Sources.column`."""
@@ -39,6 +40,14 @@ class Views(Sources):
         """See `Sources.plane`."""
         self.views.append((self._number(array), None))
         return super().plane(array)
+
+    def sent(self, array: np.ndarray) -> Any:
+        """An array on the device, where it goes once."""
+        if id(array) not in self._sent:
+            from ..plan.xla import jax
+
+            self._sent[id(array)] = array, jax.device_put(array)
+        return self._sent[id(array)][1]
 
     def _number(self, array: np.ndarray) -> int:
         """An array that several sources read is sent once."""
@@ -95,9 +104,9 @@ def accumulate(
     for members, structure, numbers in _blocks(planes, job, sources, slots, channels):
         found, used, lost = _compiled().gram(structure, numbers)
         dropped += int(lost)
-        count[:, members, where[0], where[1]] += np.asarray(used)
+        count[:, members, where[0], where[1]] += np.asarray(used)[:, : members.stop - members.start]
         for whole, part in zip(gram, found, strict=True):
-            whole[members, where[0], :, :, where[1]] += np.asarray(part)
+            whole[members, where[0], :, :, where[1]] += np.asarray(part)[: members.stop - members.start]
     return dropped
 
 
@@ -131,10 +140,11 @@ def direct(
     dropped = 0
     for members, structure, numbers in _blocks(planes, job, sources, slots, channels):
         c, used, lost = (np.asarray(a) for a in _compiled().direct(structure, numbers))
+        c, used = (a[: members.stop - members.start] for a in (c, used))
         dropped += int(lost)
         for into, values in zip(out[:4], (c.real[:, :-1], c.imag[:, :-1], c.real[:, -1], c.imag[:, -1]), strict=True):
             into[members, 0][..., j, s] += values
-        for m, own in zip(range(*members.indices(len(out[5]))), used, strict=True):
+        for m, own in zip(range(members.start, members.stop), used, strict=True):
             np.add.at(out[5][m], s, own)
     return out, dropped
 
@@ -171,7 +181,8 @@ def _places(cells: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _blocks(planes: Planes, job: Job, sources: Views, slots: np.ndarray, channels: np.ndarray) -> Any:
-    """Members, structure and numbers of blocks that fit into `ROOM`."""
+    """Members, structure and numbers of blocks that fit into `ROOM`; all are of one size, the last filled up with members that have
+    no data."""
     starts, factors_of = planes.mono_start.tolist(), planes.fac_start.tolist()
 
     def factor(f: int) -> tuple[int, int | None, bool, int]:
@@ -189,12 +200,16 @@ def _blocks(planes: Planes, job: Job, sources: Views, slots: np.ndarray, channel
     structure = Structure(made, tuple(elements))
     members = planes.fac_index.shape[1]
     most = max(1, int(ROOM / (16 * 3 * max(1, len(made)) * slots.size * channels.size)))
-    for first in range(0, members, most):
-        own = slice(first, min(first + most, members))
-        yield own, structure, Numbers(
-            tuple(sources.held), planes.fac_index[:, own], job.data_index[:, own], planes.rows, slots, channels,
-            job.flags, job.weights,
-        )  # fmt: skip
+    size = -(-members // -(-members // most))
+    fixed = planes.rows, slots, channels, job.flags, job.weights
+    arrays = tuple(sources.sent(a) for a in sources.held)
+    for first in range(0, members, size):
+        own = slice(first, min(first + size, members))
+        filled = [
+            np.pad(index[:, own], ((0, 0), (0, size - (own.stop - own.start))), constant_values=-1)
+            for index in (planes.fac_index, job.data_index)
+        ]
+        yield own, structure, Numbers(arrays, *filled, *(sources.sent(a) for a in fixed))
 
 
 class _Compiled(NamedTuple):

@@ -45,9 +45,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize("seed", range(8))
 def test_sums_and_factors(make_case: Any, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Random equations, holes, flags, weights and numbers that are none; members in blocks of one where `ROOM` is small."""
+    """Random equations, holes, flags, weights and numbers that are none; members in blocks of one, of some, and all together."""
     case = make_case(seed, **OPTIONS[seed % 4])
-    monkeypatch.setattr(jax_sums, "ROOM", [1.0, 256e6][seed % 2])
+    monkeypatch.setattr(jax_sums, "ROOM", [1.0, 4e3, 256e6][seed % 3])
     made = []
     for module, sources in ((sums, case.memory.sources), (jax_sums, views(case))):
         gram, count = sums.empty_gram(case.elements, case.members, *case.grid())
