@@ -401,6 +401,30 @@ def simulate(
     print(out)
 
 
+@app.command()
+def flags(
+    ms: Annotated[str, typer.Argument(help="Measurement Set.")],
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", help="Remove this flagset, and from FLAG what it alone flags; repeat."),
+    ] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Make FLAG what it was before there were flagsets; they stay in BITFLAG.")
+    ] = False,
+) -> None:
+    """List the flagsets of a Measurement Set: their bits in BITFLAG, and how much they and FLAG flag; undo them."""
+    with _opened(ms, {}) as data:
+        for name in remove or ():
+            data.remove_flagset(name)
+        if restore:
+            data.restore_flags()
+    with _opened(ms, {}) as data:
+        bits = {"FLAG": "", **{name: f"bit {bit}" for name, bit in data.flagsets.items()}}
+        width = max(map(len, bits))
+        for name, part in data.flagged().items():
+            print(f"{name:{width}}  {bits[name]:14} {100 * part:.4g} % flagged")
+
+
 def _memory(text: str | None) -> float | None:
     """Bytes of "2GB"."""
     from .quantity import memory

@@ -107,6 +107,11 @@ class Layout:
         """Columns written."""
         return {sink.column for sink in self.sinks}
 
+    def obstacles(self, ms: Any) -> list[str]:
+        """What is in the way of reading and writing a Measurement Set, one line each."""
+        found: list[str] = ms.obstacles(self.reads, self.writes)
+        return found + (ms.flagset_obstacles(self.flagsets, self.marks) if self.flagsets or self.marks else [])
+
     def visibilities(self) -> dict[int, np.ndarray]:
         """Data families that are 2x2 visibilities."""
         return {n: b for n, b in self.baseline.items() if self.families[n].options["column"] != UVW}

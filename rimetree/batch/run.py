@@ -152,9 +152,7 @@ class _Run:
     def _check(self) -> None:
         """Everything that can be known before work starts."""
         if not self.bare:
-            obstacles = self.data.obstacles(self.found.reads, self.found.writes)
-            if self.found.flagsets or self.found.marks:
-                obstacles += self.data.flagset_obstacles(self.found.flagsets, self.found.marks)
+            obstacles = self.found.obstacles(self.data)
             if obstacles:
                 raise DataError("\n".join(obstacles))
             if self.found.skies:

@@ -125,7 +125,7 @@ def check(forest: Forest, ms: Any, solutions: str | None, overwrite: bool) -> It
     from .skies import Skies
 
     found = layout(forest, Baselines.of(ms))
-    obstacles = ms.obstacles(found.reads, found.writes)
+    obstacles = found.obstacles(ms)
     if obstacles:
         raise DataError("\n".join(obstacles))
     Skies(found.skies, ms)
@@ -134,7 +134,8 @@ def check(forest: Forest, ms: Any, solutions: str | None, overwrite: bool) -> It
     yield str(ms)
     yield f"{len(forest):,} nodes in {len(forest.families)} families; all checks passed"
     reads, writes = (", ".join(sorted(names)) or "no columns" for names in (found.reads, found.writes))
-    yield f"reads {reads}; writes {writes}"
+    flags = ["FLAG"] * any(sink.flag for sink in found.sinks) + [f"flagset {name}" for name in sorted(found.marks)]
+    yield f"reads {reads}; writes {', '.join([writes, *flags])}"
     for solver in found.solvers:
         parms = sum(int(chosen.sum()) for chosen in solver.parms.values())
         equations = sum(members.size for members in solver.condeqs.values())

@@ -8,7 +8,6 @@ the same end: what FLAG held is whole in BITFLAG before FLAG changes, and a name
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, nearest
-from .columns import OURS, ensure_column
+from .columns import OURS, created_bytes, ensure_column
 from .metadata import Metadata
+from .obstacles import missing_space
 from .reading import CHUNK_BYTES, spans
 from .table import writing
 from .tile import Tile
@@ -61,11 +61,7 @@ def find_obstacles(
     if new and "FLAG" not in table.colnames():
         found.append(f"{path}: it has no column FLAG, beside which flagsets are kept")
     if write and COLUMN not in table.colnames():
-        size = _bytes(meta, ddids)
-        free = shutil.disk_usage(path).free
-        if size * 1.02 + 1e7 > free:
-            need = f"{size / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; make room"
-            found.append(f"{path}: not enough free disk space to create {COLUMN}: {need}")
+        found += missing_space(path, [COLUMN], created_bytes(meta, ddids) // 2)  # int for complex
     return found
 
 
@@ -244,9 +240,3 @@ def _get(table: Any, tile: Tile, name: str, part: slice) -> np.ndarray:
 def _corner(tile: Tile) -> tuple[list[int], list[int]]:
     channels = tile.group.channels
     return [channels.start, 0], [channels.stop - 1, len(tile.group.corrs) - 1]
-
-
-def _bytes(meta: Metadata, ddids: np.ndarray) -> int:
-    """Bytes on disk of a new BITFLAG."""
-    counts = np.bincount(ddids, minlength=len(meta.descriptions))
-    return sum(4 * int(n) * int(np.prod(meta.shape(ddid))) for ddid, n in enumerate(counts))

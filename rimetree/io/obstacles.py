@@ -30,7 +30,7 @@ def find_obstacles(
         if holder:
             found.append(f"{path}: locked by another process{holder}; close it and run again")
         new = [name for name in sorted(write) if name not in table.colnames()]
-        found += _space(path, new, created_bytes(meta, ddids) * len(new))
+        found += missing_space(path, new, created_bytes(meta, ddids) * len(new))
     return found
 
 
@@ -62,7 +62,8 @@ def _permissions(path: Path) -> list[str]:
     return []
 
 
-def _space(path: Path, names: list[str], wanted: int) -> list[str]:
+def missing_space(path: Path, names: list[str], wanted: int) -> list[str]:
+    """A line where the disk has no room for new columns of `wanted` bytes."""
     free = shutil.disk_usage(path).free
     if not names or wanted * 1.02 + 1e7 < free:  # 2 % and 10 MB for half-filled tiles and indices
         return []

@@ -73,7 +73,9 @@ class Flagging(View):
     def write(self, tile: Any, name: str, values: np.ndarray) -> None:
         """Nothing."""
 
-    def write_flags(self, tile: Any, flags: np.ndarray | None, flagsets: Mapping[str, np.ndarray] | None = None) -> None:
+    def write_flags(
+        self, tile: Any, flags: np.ndarray | None, flagsets: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         """Add what was clipped to FLAG; channels hidden and outliers left out here keep the flags that they have."""
         fresh = np.zeros(tile.shape, bool) if flags is None else np.asarray(flags, bool) & (tile.flags == 0)
         if fresh.any() or flagsets:

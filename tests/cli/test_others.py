@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMANDS = ("run", "explain", "config", "info", "plot", "simulate", "nodes")
+COMMANDS = ("run", "explain", "config", "info", "plot", "simulate", "flags", "nodes")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -139,3 +139,28 @@ def test_info_and_plot(rimetree, ms, script, tmp_path: Path):
         wrong = rimetree(command, script)
         assert wrong.code == 1
         assert str(script) in wrong.err
+
+
+def test_flags(rimetree, ms):
+    """Listed, removed, restored; a name that is not there is suggested."""
+    from rimetree.io.ms import MeasurementSet
+
+    assert rimetree("flags", ms).out.split() == ["FLAG", "0", "%", "flagged"]
+    with MeasurementSet(ms) as opened:
+        tile = opened.read(opened.groups[0])
+        for name, part in (("rfi", slice(0, 18)), ("late", slice(9, 36))):
+            bad = np.zeros(tile.shape, bool)
+            bad[part] = True
+            opened.ensure_flagset(name)
+            opened.write_flags(tile, bad, {name: bad})
+    lines = [line.split() for line in rimetree("flags", ms).out.splitlines()]
+    assert lines == [
+        ["FLAG", "100", "%", "flagged"],
+        ["legacy", "bit", "1", "0", "%", "flagged"],
+        ["rfi", "bit", "2", "50", "%", "flagged"],
+        ["late", "bit", "4", "75", "%", "flagged"],
+    ]
+    wrong = rimetree("flags", ms, "--remove", "lte")
+    assert wrong.code == 1 and "no flagset 'lte' (did you mean 'late'?); there are legacy, rfi, late" in wrong.err
+    assert rimetree("flags", ms, "--remove", "late").out.split()[:2] == ["FLAG", "50"]
+    assert rimetree("flags", ms, "--restore").out.split()[:2] == ["FLAG", "0"]

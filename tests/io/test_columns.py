@@ -184,6 +184,21 @@ def test_full_disk(raw_ms):
     assert not ms.read(ms.groups[0], columns=["NEW"]).columns["NEW"].any()
 
 
+def test_full_disk_while_a_flagset_is_made(raw_ms):
+    """FLAG is as it was, and the same call succeeds when there is room."""
+    path = raw_ms(ROWS, [(60, LINEAR), (50, ("XX",))])
+    before = [MeasurementSet(path).read(group).flags for group in MeasurementSet(path).groups]
+    done = run_limited(path, "ms.ensure_flagset('rfi')")
+    assert f"{path}: writing " in done.stdout and "check free disk space" in done.stdout, done
+    ms = MeasurementSet(path)
+    ms.ensure_flagset("rfi")
+    assert MeasurementSet(path).flagsets == {"legacy": 1, "rfi": 2}
+    for group, flags in zip(ms.groups, before, strict=True):
+        tile = ms.read(group)
+        np.testing.assert_array_equal(tile.flags, flags)
+        ms.write_flags(tile, None, {"rfi": flags})
+
+
 KILLED = """
 import numpy as np, sys
 from rimetree.io import MeasurementSet

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -235,6 +239,40 @@ def test_killed_at_any_write(flagged, monkeypatch, moment):
     np.testing.assert_array_equal(words, flag * 1 + marks * 2)
     np.testing.assert_array_equal(after, flag | marks)
     assert keywords(path) == {"FLAGSETS": "legacy,rfi", "FLAGSET_legacy": 1, "FLAGSET_rfi": 2}
+
+
+KILLED = """
+import numpy as np, sys
+from rimetree.io import MeasurementSet
+ms = MeasurementSet(sys.argv[1])
+tiles = [ms.read(ms.groups[0], slice(i, i + 1)) for i in range(6)]
+print("ready", flush=True)
+ms.ensure_flagset("rfi")
+for tile in tiles:
+    marks = np.abs(tile.columns["DATA"]) > 0.4
+    ms.write_flags(tile, marks, {"rfi": marks})
+ms.ensure_flagset("next")
+ms.remove_flagset("next")
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.002, 0.02, 0.05, 0.1])
+def test_killed_by_a_signal(flagged, delay):
+    """The set opens, what FLAG held is there, and a second run gives what one run gives."""
+    path, flag, _ = flagged
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    MeasurementSet(path).close()
+    again = subprocess.run([sys.executable, "-c", KILLED, str(path)], capture_output=True, text=True, timeout=120)
+    assert again.stdout == "ready\ndone\n", again.stderr
+    words, after, data = read(path, "BITFLAG", "FLAG", "DATA")
+    marks = np.abs(data) > 0.4
+    np.testing.assert_array_equal(words, flag * 1 + marks * 2)
+    np.testing.assert_array_equal(after, flag | marks)
 
 
 def test_obstacles(flagged, monkeypatch):
