@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..solve.coupled import Class, Coupled
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.coupling import Cells, pack
+from ..solve.exchange import Exchange, Exchanges, exchanges, settled
 from ..solve.forms import Form
 from ..solve.outcome import Outcome
 from ..solve.settings import Settings
@@ -36,9 +36,6 @@ from .tiling import available_memory
 
 PARTS = 20_000_000
 """Numbers of independent components times cells up to which chi2 is kept for each."""
-
-EXCHANGED = 1e-10
-"""Curvature of chi2 along a direction, relative to that of its parts by themselves, below which it has none."""
 
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
@@ -70,9 +67,15 @@ class JointFit:
             [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
         )
         found = fit(problem, x, settings)
-        variance, way = variances(problem, found)
+        known = exchanges(problem, found, [own.meaning for own in self.classes])
+        variance, way = variances(problem, found, known)
+        for made, wide in zip(problem.classes, problem.split(variance), strict=True):
+            gains = made.retract.gains  # errors along and across a gain are taken to be equal
+            wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
         self.notes = [f"{self.name}: {way}"] if way else []
-        self.notes += self._factors(problem, found, fitted)
+        if known.found:
+            self.notes += self._words(problem, known, fitted, found.x)
+            found, variance = self._settled(problem, found, variance, known)
         for item in fitted:
             item.dropped = dropped
         self._report(problem, found, variance, fitted, settings)
@@ -198,25 +201,59 @@ class JointFit:
 
     # Outcomes.
 
-    def _factors(self, problem: Coupled, found: Minimum, fitted: Sequence[Fitted]) -> list[str]:
-        """Names of the factors that two classes of gains may exchange without any change of chi2."""
-        texts = []
+    def _settled(
+        self, problem: Coupled, found: Minimum, variance: np.ndarray, known: Exchanges
+    ) -> tuple[Minimum, np.ndarray]:
+        """The minimum with what classes exchange given to the first of them, and the variances there."""
+        x = settled(problem, found.x, known)
+        points = problem.points(x)
+        chi2 = problem.slopes(points, x)[1]
+        if not chi2.sum() <= found.chi2.sum() * (1 + 1e-9):  # not null beyond first order: left as it is
+            return found, variance
+        scaled = []
+        for made, old, new, wide in zip(*(problem.classes, *map(problem.split, (found.x, x, variance))), strict=True):
+            gains = made.retract.gains
+            before, after = (v[gains] ** 2 + v[gains + 1] ** 2 for v in (old, new))
+            factor = np.divide(after, before, out=np.ones_like(before), where=before > 0)
+            wide[gains], wide[gains + 1] = wide[gains] * factor, wide[gains + 1] * factor
+            scaled.append(wide.ravel())
+        return replace(found, x=x, points=points, chi2=chi2), np.concatenate(scaled)
+
+    def _words(self, problem: Coupled, known: Exchanges, fitted: Sequence[Fitted], x: np.ndarray) -> list[str]:
+        """What classes exchange, and which of them has it."""
         names = ["+".join(dict.fromkeys(name for name, _, _ in item.components)) for item in fitted]
-        active = problem.split(found.systems.label < found.systems.count)
-        for i, k in combinations(range(len(names)), 2):
-            for word, turn in (("scale", 1), ("phase", 1j)):
-                way = [np.zeros((c.count, c.intervals)) for c in problem.classes]
-                for n, sign in ((i, turn), (k, -turn)):
-                    own, value = problem.classes[n].retract.gains, problem.split(found.x)[n]
-                    moved = sign * (value[own] + 1j * value[own + 1]) * active[n][own]
-                    way[n][own], way[n][own + 1] = moved.real, moved.imag
-                q = np.concatenate([w.ravel() for w in way])
-                bend, most = q @ problem.product(found.points, q), q @ (found.blocks @ q)
-                if way[i].any() and way[k].any() and bend <= EXCHANGED * most:
-                    texts.append(
-                        f"{self.name}: the {word} between {names[i]} and {names[k]} is not determined, and kept still"
-                    )
-        return texts
+        texts: dict[str, None] = {}
+        for item in known.found:
+            held = names[item.held]
+            if item.kind in ("scale", "phase"):
+                keeper = names[item.keeper]
+                text = f"the {item.kind} between {keeper} and {held} is not determined: it goes to {keeper}"
+            else:
+                shape = self._shape(problem, item, x)
+                text = f"{item.kind} and {shape} of {held} are not determined both: it goes to {item.kind}"
+            texts[f"{self.name}: {text}, and errors are those with it held in {held}"] = None
+        return list(texts)
+
+    def _shape(self, problem: Coupled, item: Exchange, x: np.ndarray) -> str:
+        """How gains take up what another class gives: as a phase or a scale, and as what function of frequency or time."""
+        made, state = problem.classes[item.held], self.whole.state.parms[self.classes[item.held].parms[0]]
+        gains = made.retract.gains
+        way, value = (problem.split(v)[item.held] for v in (np.asarray(item.directions.sum(1)).ravel(), x))
+        turn = way[gains] + 1j * way[gains + 1]
+        turn = np.divide(turn, value[gains] + 1j * value[gains + 1], out=np.zeros_like(turn), where=turn != 0)
+        wave = turn[np.abs(turn).max(1).argmax()].reshape(-1, len(state.freq_bounds))
+        part = "phase" if np.abs(wave.imag).max() >= np.abs(wave.real).max() else "scale"
+        size = wave.imag if part == "phase" else wave.real
+        there = wave != 0
+        time, freq = (
+            np.broadcast_to(a, wave.shape)[there] for a in (np.arange(len(wave))[:, None], state.freq_bounds.mean(1))
+        )
+        for where, text in ((0 * freq, "the"), (freq, "the slope in frequency of the"), (time, "the drift of the")):
+            basis = np.stack([np.ones(len(where)), (where - where.mean()) / max(np.ptp(where), 1e-300)], 1)
+            left = size[there] - basis @ np.linalg.lstsq(basis, size[there], rcond=None)[0]
+            if np.linalg.norm(left) < 0.01 * np.linalg.norm(size[there]):
+                return f"{text} {part}"
+        return f"a pattern of the {part}s"
 
     def _report(
         self, problem: Coupled, found: Minimum, variance: np.ndarray, fitted: list[Fitted], settings: Settings
@@ -234,8 +271,6 @@ class JointFit:
             self.classes, problem.classes, fitted, problem.split(found.x), problem.split(variance), strict=True
         )
         for i, (own, made, item, theta, wide) in enumerate(columns):
-            gains = own.retract.gains  # errors along and across a gain are taken to be equal
-            wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
             for k, (name, part, outcome) in enumerate(item.components):
                 system = labels[i][part.unknowns].min(0)
                 of = made.of_part == made.component[part.unknowns[0]]

@@ -1,66 +1,113 @@
-"""Errors of a coupled fit: the diagonal of the inverse of the whole normal matrix, all classes free together."""
+"""Errors of a coupled fit: the diagonal of the inverse of the whole normal matrix, all classes free together.
+
+What classes exchange (see `exchange`) is held in the later one, so that its uncertainty is that of the first. All other null
+directions count nothing: the covariance is the pseudo-inverse in the metric of the diagonal blocks.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.sparse import coo_array, csr_array
+from collections.abc import Callable
 
+import numpy as np
+from scipy.linalg import lapack
+from scipy.sparse import coo_array, csc_array, csr_array
+from threadpoolctl import threadpool_limits
+
+from . import coupling
 from .cg import Blocks, Systems, solve
 from .coupled import Coupled
 from .coupled_fit import Minimum
+from .exchange import Exchanges
+from .threads import in_turns
 
-EXACT = 1200
+EXACT = 3000
 """Unknowns of a system up to which its normal matrix is made and inverted."""
 
-WORK = 2e9
-"""Numbers of Gram matrices read for that, at most."""
+WORK = 1.5e10
+"""Numbers of Gram matrices read for that, at most, and derivatives multiplied."""
 
-PROBES = 3
+PROBES = 2, 24
+"""Random probes of larger ones: at least, at most."""
 
-MOST = 60
+ACCURACY = 0.03
+"""Of errors from probes: probes are added until their scatter says so."""
+
+MOST = 120
 """Products per solve for a probe."""
 
-TOLERANCE = 0.05
-"""Of the residuals of probes: errors of errors of a part in a thousand."""
+TOLERANCE = 0.01
+"""Of the residuals of probes, which what is held dominates."""
+
+SHARED = 1500
+"""Unknowns of a system from which threads of BLAS gain more than they lose beside others."""
 
 NULL = 1e-9
-"""Eigenvalues of the preconditioned normal matrix below this are null: they are of order 1 where data constrain."""
+"""Pivots of the preconditioned normal matrix below this are null: they are of order 1 where data constrain."""
+
+STIFF = 100.0, 1e6
+"""Precision with which exchanges are held, relative to that of the data (errors are right to half of its inverse): for
+conjugate gradients, and where matrices are inverted."""
 
 
-def variances(problem: Coupled, found: Minimum) -> tuple[np.ndarray, str]:
+def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.ndarray, str]:
     """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
 
-    Null directions count nothing: the covariance is the pseudo-inverse in the metric of the diagonal blocks. Small
-    systems are inverted. For large ones the ratio of the joint variance to that of the block of an unknown, which is
+    Small systems are inverted. For large ones the ratio of the joint variance to that of the block of an unknown, which is
     much the same in all intervals, is estimated from random signs (Hutchinson 1990, Commun. Stat. Simul. 19, 433) for
-    each unknown of a class, over all its intervals.
+    each unknown of a class, over all its intervals, as often as its scatter demands.
     """
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
-    size = np.bincount(systems.label, minlength=systems.count + 1)[:-1].max(initial=0)
-    if size <= EXACT and size * problem.cells.A.size <= WORK:
-        return _inverted(problem, found, inverse, int(size)), ""
-    active = systems.label < systems.count
-    own = inverse.diagonal(problem.count)
+    loose, firm = (csc_array(known.hold * np.sqrt(stiff)) for stiff in STIFF)
+    size = np.bincount(systems.label, minlength=systems.count + 1)[:-1]
+    columns = sum(c.count for c in problem.classes)
+    if size.max(initial=0) <= EXACT and (size.astype(float) ** 3).sum() <= 2 * EXACT**3:
+        work = columns * (problem.cells.A.size + problem.cells.place.shape[1] * len(problem.cells.base) * 8.0)
+        if work <= WORK:
+            return _inverted(problem, found, inverse, firm), ""
+    return _probed(problem, found, inverse, loose)
+
+
+# From random probes.
+
+
+def _probed(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array) -> tuple[np.ndarray, str]:
+    active = found.systems.label < found.systems.count
+    own = np.where(active, inverse.diagonal(problem.count), 0.0)
+    unit = np.sqrt(np.where(own > 0, own, 1.0))  # a delay's error in seconds is nothing beside a phase's
+    base = [np.maximum(part.sum(1), 1e-300) for part in problem.split(own)]
     rng = np.random.default_rng(0)
-    total = np.zeros(problem.count)
-    for _ in range(PROBES):
+    ratios: list[np.ndarray] = []
+    doubt = np.inf
+    while len(ratios) < PROBES[1] and not (len(ratios) >= PROBES[0] and doubt <= ACCURACY):
         z = np.where(active, rng.choice([-1.0, 1.0], problem.count), 0.0)
-        total += z * _applied(problem, found, inverse, z) / PROBES
-    ratio = [
-        np.broadcast_to((part.sum(1) / np.maximum(base.sum(1), 1e-300))[:, None], part.shape).ravel()
-        for part, base in zip(problem.split(total), problem.split(np.where(active, own, 0.0)), strict=True)
-    ]
-    return np.where(
-        active, own * np.maximum(np.concatenate(ratio), 0.25), np.nan
-    ), f"errors are estimated from {PROBES} random probes, to a few per cent"
+        whole = problem.split(z * unit * _applied(problem, found, inverse, hold, z / unit))
+        ratios.append(np.concatenate([part.sum(1) / under for part, under in zip(whole, base, strict=True)]))
+        doubt = max(map(_doubt, np.split(np.array(ratios), np.cumsum([c.count for c in problem.classes])[:-1], axis=1)))
+    ratio, result, start = np.maximum(np.mean(ratios, 0), 0.25), [], 0
+    for part in problem.split(own):
+        result.append((part * ratio[start : start + len(part), None]).ravel())
+        start += len(part)
+    text = f"errors are estimated from {len(ratios)} random probes, to about {100 * max(doubt, 0.01):.0f} %"
+    return np.where(active, np.concatenate(result), np.nan), text
 
 
-def _applied(problem: Coupled, found: Minimum, inverse: Blocks, z: np.ndarray) -> np.ndarray:
+def _doubt(ratios: np.ndarray) -> float:
+    """Relative standard error of errors (half that of variances) from the scatter of probes (probes, unknowns of a class):
+    the rms over all."""
+    if len(ratios) < 2:
+        return np.inf
+    mean = ratios.mean(0)
+    good = mean > 0
+    scatter = ratios.std(0, ddof=1)[good] / mean[good] / np.sqrt(len(ratios))
+    return float(np.sqrt((scatter**2).mean()) / 2) if good.any() else 0.0
+
+
+def _applied(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array, z: np.ndarray) -> np.ndarray:
     """The pseudo-inverse times z. Null directions are taken out of z first: by H x = H M^-1 z, which has a solution
     without them."""
 
     def product(v: np.ndarray) -> np.ndarray:
-        return problem.product(found.points, v)
+        return problem.product(found.points, v) + hold @ (hold.T @ v)
 
     def solved(b: np.ndarray) -> np.ndarray:
         return solve(product, b, inverse, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
@@ -68,28 +115,89 @@ def _applied(problem: Coupled, found: Minimum, inverse: Blocks, z: np.ndarray) -
     return solved(found.blocks @ solved(product(inverse @ z)))
 
 
-def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, size: int) -> np.ndarray:
-    """Exact: every system's matrix, a column of all systems per product."""
+# Exactly.
+
+
+def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array) -> np.ndarray:
     systems: Systems = found.systems
     order = np.argsort(systems.label, kind="stable")
     starts = np.searchsorted(systems.label[order], np.arange(systems.count + 1))
-    columns = np.zeros((size, problem.count))
-    for j in range(size):
-        unit = np.zeros(problem.count)
-        here = starts[:-1] + j
-        unit[order[here[here < starts[1:]]]] = 1
-        columns[j] = problem.product(found.points, unit)
+    place = np.empty(problem.count, int)
+    place[order] = np.arange(problem.count)
+    sizes = np.diff(starts)
+    base = np.concatenate([[0], np.cumsum(sizes**2)])
+    matrices = np.zeros(int(base[-1]))
+
+    def add(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+        system = systems.label[rows]
+        good = (system == systems.label[columns]) & (system < systems.count)
+        s, r, c = system[good], place[rows[good]], place[columns[good]]
+        at = base[s] + (r - starts[s]) * sizes[s] + c - starts[s]
+        low, high = (int(at.min()), int(at.max()) + 1) if at.size else (0, 0)
+        matrices[low:high] += np.bincount(at - low, values[good], high - low)
+
+    _columns(problem, found, add)
     variance = np.full(problem.count, np.nan)
     half = _roots(inverse, problem.count)
-    for s in range(systems.count):
-        own = order[starts[s] : starts[s + 1]]
-        H = columns[: len(own), own]
-        S = half[own][:, own].toarray()
-        values, vectors = np.linalg.eigh(S @ ((H + H.T) / 2) @ S)
-        kept = values > NULL * max(values.max(initial=0), 1)
-        spread = S @ (vectors[:, kept] / np.sqrt(values[kept]))
-        variance[own] = (spread**2).sum(1)
+    alone = 1 if sizes[: systems.count].max(initial=0) <= SHARED else None
+    with threadpool_limits(alone):
+        for s in range(systems.count):
+            own = order[starts[s] : starts[s + 1]]
+            H = matrices[base[s] : base[s + 1]].reshape(len(own), len(own))
+            W = hold[own].toarray()
+            H = (H + H.T) / 2 + W @ W.T + np.diag(problem.prior.precision[own])
+            S = half[own][:, own]
+            C = S @ (S @ _pseudo_inverse(S @ (S @ H).T)).T
+            variance[own] = np.diagonal(C)
     return variance
+
+
+def _pseudo_inverse(P: np.ndarray) -> np.ndarray:
+    """Of a positive semi-definite matrix with eigenvalues of order 1, or 0."""
+    factor, pivots, rank, _ = lapack.dpstrf(P, lower=1, tol=NULL)
+    n, Q = len(P), np.zeros((len(P), 0))
+    if rank < n:
+        lower, below = factor[:rank, :rank], factor[rank:, :rank]
+        back, _ = lapack.dtrtrs(lower, np.ascontiguousarray(below.T), lower=1, trans=1)
+        Q = np.zeros((n, n - rank))
+        Q[pivots[:rank] - 1], Q[pivots[rank:] - 1] = -back, np.eye(n - rank)
+        Q = np.linalg.qr(Q)[0]
+    factor, fault = lapack.dpotrf(P + Q @ Q.T, lower=1)
+    if fault:
+        return np.full_like(P, np.nan)
+    inverse, _ = lapack.dpotri(factor, lower=1)
+    inverse = np.tril(inverse)
+    return np.asarray(inverse + np.tril(inverse, -1).T - Q @ Q.T)
+
+
+def _columns(problem: Coupled, found: Minimum, add: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> None:
+    """All of J^T J, entries by `add(rows, columns, values)`: one product per unknown of an interval of each class, for all of
+    its intervals at once, with adjoints kept apart cell by cell."""
+    cells, points = problem.cells, found.points
+    atoms, count = len(cells.base), cells.place.shape[1]
+    apart = cells._replace(
+        base=np.arange(atoms) * count, grid=np.zeros(atoms, np.int64), place=np.arange(count)[None].copy()
+    )
+    at = (cells.base[:, None] + cells.place[cells.grid]).ravel()
+    value = np.ascontiguousarray(points.value[:, at])
+    taken = points.matrix[np.concatenate([at, at + points.value.shape[1]])].tocoo()
+    real = np.concatenate([c.cell for c in problem.classes[:1]]).size
+    inside = (taken.row % count < real) & (taken.data != 0)
+    row, unknown, slope = taken.row[inside], taken.col[inside], taken.data[inside]
+    start = 0
+    for c in problem.classes:
+        column = c.cell[row % count]
+        for m in range(c.count):
+            one = np.zeros(problem.count)
+            one[start + m * c.intervals : start + (m + 1) * c.intervals] = 1
+            change = np.ascontiguousarray(points.change(one)[:, at])
+            if not change.any():
+                continue
+            parts = in_turns(coupling.curvature, problem.table, problem.stems, apart, value, change)
+            weighed = sum(parts).ravel()[row] * slope
+            there = np.flatnonzero(weighed)
+            add(unknown[there], start + m * c.intervals + column[there], weighed[there])
+        start += c.size
 
 
 def _roots(inverse: Blocks, count: int) -> csr_array:

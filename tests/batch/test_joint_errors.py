@@ -1,0 +1,72 @@
+"""Errors of joint fits whose classes exchange something, by Monte Carlo: a delay and the slope of a bandpass, gains and its scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rimetree as rt
+from rimetree import Meq
+from rimetree.solve import coupled_errors
+
+STATIONS, SLOTS, CHANS, TRIALS = 6, 8, 10, 20
+
+
+def delays_gains_bandpass(ms: Any) -> Any:
+    """exp(-2 pi i tau (f - mean)) per half of the slots, a gain per slot, a bandpass per channel; XX only."""
+    ns = rt.Scope()
+    turn = (Meq.Freq() - float(ms.groups[0].freq.mean())) * (-2e-9j * np.pi)
+    for p in ms.antennas:
+        ns.k(p) << Meq.Exp(turn * (ns.tau(p) << Meq.Parm(0.0, tags="joint", solint=(SLOTS // 2, None))))
+        ns.g(p) << Meq.Parm(1 + 0j, tags="joint", solint=(1, None))
+        ns.b(p) << Meq.Parm(1 + 0j, tags="joint", solint=(None, 1))
+        ns.J(p) << ns.k(p) * ns.g(p) * ns.b(p)
+    for p, q in ms.baselines:
+        x, d = (Meq.Selector(Meq.Spigot(p, q, column=c), index=(0, 0)) for c in ("MODEL_DATA", "DATA"))
+        ns.eq(p, q) << Meq.Condeq(ns.J(p) * x * Meq.Conj(ns.J(q)), d)
+    ns.solve << Meq.Solver(*ns.eq, solvable="joint")
+    return ns.forest()
+
+
+@pytest.mark.parametrize("way", ["exact", "probes"])
+def test_pulls_have_unit_width(kit: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Delays as differences to their mean over stations, bandpasses to their mean phase in each channel: the truth has a
+    bandpass of 1, so that what is exchanged is where the convention puts it."""
+    if way == "probes":
+        monkeypatch.setattr(coupled_errors, "EXACT", 0)
+    rng = np.random.default_rng(4)
+    late, phase = rng.uniform(-15, 15, (STATIONS, 1)), rng.uniform(-3, 3, (SLOTS, STATIONS))
+    freq = 1.4e9 + 1e6 * np.arange(CHANS)
+
+    def gain(shape: tuple[int, ...]) -> np.ndarray:
+        wave = np.exp(-2e-9j * np.pi * late * (freq - freq.mean()))
+        return np.exp(1j * phase)[:, :, None, None] * wave[:, None] * np.ones(shape)
+
+    o = kit.observe(antennas=STATIONS, times=(5e9, SLOTS, 10.0), freqs=(1.4e9, CHANS, 1e6), noise=0.3, gain=gain)
+    data = kit.getcol(o.path, "DATA")
+    jones = o.gains[o.slot, o.p, 0] * o.gains[o.slot, o.q, 0].conj()
+    ms = rt.MeasurementSet(o.path)
+    forest = delays_gains_bandpass(ms)
+    pulls: dict[str, list[np.ndarray]] = {"tau": [], "scale": [], "phase": []}
+    for _ in range(TRIALS):
+        noise = 0.3 / np.sqrt(2) * (rng.normal(size=jones.shape) + 1j * rng.normal(size=jones.shape))
+        data[..., 0] = jones * o.model[..., 0] + noise
+        kit.putcol(o.path, DATA=data)
+        report = forest.run(ms, progress=False)
+        assert report.converged
+        tau, band = (report.tables.parm(n) for n in ("tau", "b"))
+        away = tau.values[:, :, 0, 0, 0] - late
+        pulls["tau"].append((away - away.mean(0)) / tau.errors[:, :, 0, 0, 0])
+        logs = np.log(band.values[:, 0, :, 0, 0])
+        error = band.errors[:, 0, :, 0, 0] / np.abs(np.exp(logs))
+        pulls["scale"].append(logs.real / error)
+        pulls["phase"].append((logs.imag - logs.imag.mean(0)) / error)
+    # the error given for a gain is the mean of those of its scale and its phase
+    both = np.concatenate([np.square(pulls["scale"]), np.square(pulls["phase"])]).mean()
+    assert abs(both - 1) < 0.1
+    assert abs(np.square(pulls["tau"]).mean() - 1) < 0.3
+    for words in ("the scale between g and b", "tau and the slope in frequency of the phase of b"):
+        assert any(words in note for note in report.notes)
+    assert any("random probes, to about" in note for note in report.notes) == (way == "probes")
