@@ -35,7 +35,7 @@ ACCURACY = 0.03
 MOST = 120
 """Products per solve for a probe."""
 
-TOLERANCE = 0.01
+TOLERANCE = 0.003
 """Of the residuals of probes, which what is held dominates."""
 
 SHARED = 1500
