@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from ..funklets import to_text
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
 from ..plan.depends import depends
 from ..plan.subset import paths
@@ -88,7 +87,7 @@ def _parms(run: GroupRun) -> list[ParmTable]:
                 parm.status[own],
                 parm.time_bounds,
                 parm.freq_bounds,
-                to_text(parm.funklet),
+                parm.funklet,
             )
     return list(tables.values())
 

@@ -260,7 +260,7 @@ def _some(chosen: np.ndarray, coefficients: int) -> np.ndarray:
 def _same(parm: ParmState, part: _Held, i: int, j: int) -> np.ndarray | None:
     """The coefficients (member, ...) of a table with the same function on the same interval."""
     for table, rows in zip(part.tables, part.rows, strict=True):
-        if table.funklet != to_text(parm.funklet) or table.values.shape[3:] != parm.coefs.shape[1:3]:
+        if to_text(table.funklet) != to_text(parm.funklet) or table.values.shape[3:] != parm.coefs.shape[1:3]:
             continue
         t = np.flatnonzero(np.isclose(table.time, parm.time_bounds[i], rtol=0, atol=1e-6).all(1))
         f = np.flatnonzero(np.isclose(table.freq, parm.freq_bounds[j], rtol=1e-12).all(1))
@@ -273,7 +273,7 @@ def _same(parm: ParmState, part: _Held, i: int, j: int) -> np.ndarray | None:
 def _same_function(parm: ParmState, part: _Held, group: Any, node: str) -> None:
     """Coefficients of a user's function are taken from tables of the same one, at the centre of each interval."""
     text, shape = to_text(parm.funklet), parm.coefs.shape[1:3]
-    fitting = [k for k, t in enumerate(part.tables) if t.funklet == text and t.values.shape[3:] == shape]
+    fitting = [k for k, t in enumerate(part.tables) if to_text(t.funklet) == text and t.values.shape[3:] == shape]
     if not fitting:
         raise DataError(f"{node}: its solutions in {part.source.name} are not coefficients of its function {text}")
     for k in reversed(fitting):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,7 +23,8 @@ class Function(Funklet):
     does not vary, and is differentiated exactly. `Meq.Parm(start, funklet=function)` is short for `funklet=Function(function)`.
     """
 
-    function: Callable[..., Any]
+    function: Callable[..., Any] | str
+    """Itself, or (from a solution file) its `module:name`, which is looked for among the loaded modules when it is called."""
     scaled: bool = False
     kind: ClassVar[str] = "function"
     linear: ClassVar[bool] = False
@@ -31,7 +33,24 @@ class Function(Funklet):
     def name(self) -> str:
         """`module:function`, as solution files have it."""
         function = self.function
+        if isinstance(function, str):
+            return function
         return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The function. ValueError where it is not loaded: a data file must not make us import what it names."""
+        if not isinstance(self.function, str):
+            return self.function
+        module, _, path = self.function.partition(":")
+        found: Any = sys.modules.get(module)
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if not callable(found):
+            raise ValueError(
+                f"it is a function of {module}, {path}, which is not loaded: import it first, or give function="
+            )
+        return found
 
     def starting(self, value: Any) -> Any:
         """Checked by calling the function with shapes only."""
@@ -65,7 +84,7 @@ class Function(Funklet):
         layout = _flat(shape)
 
         def single(t: Any, f: Any, own: Any) -> Any:
-            value = jnp.asarray(self.function(t[:, None], f[None, :], own.reshape(layout)))
+            value = jnp.asarray(self.call(t[:, None], f[None, :], own.reshape(layout)))
             return value.reshape((1,) * (2 - value.ndim) + value.shape)
 
         over_freq = jax.vmap(single, (None, 0, 0))
@@ -83,9 +102,10 @@ def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _traced(funklet: Function, shape: tuple[int, ...], dtype: Any) -> tuple[frozenset[str], bool]:
     """Axes along which it varies, and whether it is complex: from a call with shapes only. Raises ValueError."""
     jax = _jax()
+    function = funklet.call
     inputs = ((3, 1), float), ((1, 4), float), (_flat(shape), dtype)
     try:
-        out = jax.eval_shape(funklet.function, *(jax.ShapeDtypeStruct(s, d) for s, d in inputs))
+        out = jax.eval_shape(function, *(jax.ShapeDtypeStruct(s, d) for s, d in inputs))
     except Exception as error:  # a user's function may raise anything
         text = next(iter(str(error).splitlines()), "")
         hint = "; write it with jax.numpy" if isinstance(error, jax.errors.JAXTypeError) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -15,7 +14,7 @@ from .function import Function
 from .polynomial import LogPolynomial, Polynomial
 from .spline import Spline
 
-KINDS: Mapping[str, Callable[..., Funklet]] = {c.kind: c for c in (Polynomial, LogPolynomial, Spline)}
+KINDS: Mapping[str, Callable[..., Funklet]] = {c.kind: c for c in (Polynomial, LogPolynomial, Spline, Function)}
 
 
 def funklet(given: Any) -> Funklet:
@@ -48,33 +47,15 @@ def _plain(given: Funklet) -> dict[str, Any]:
     return {"kind": given.kind, **{f.name: getattr(given, f.name) for f in fields(given)}}  # type: ignore[arg-type]
 
 
-def from_text(text: str, function: Callable[..., Any] | None = None) -> Funklet:
-    """The funklet of a solution file; a function is one of those that this process has loaded, or `function`.
-
-    Raises ValueError where there is no such function, or the text is not of a funklet.
-    """
-    return _made(json.loads(text), function)
+def from_text(text: str) -> Funklet:
+    """The funklet of a solution file. Raises ValueError where the text is not of a funklet."""
+    return _made(json.loads(text))
 
 
-def _made(plain: Any, function: Callable[..., Any] | None) -> Funklet:
+def _made(plain: Any) -> Funklet:
     kind, options = plain["kind"], {k: v for k, v in plain.items() if k != "kind"}
-    if kind == Function.kind:
-        return Function(function or _loaded(options["function"]), options["scaled"])
     if kind == Composed.kind:
-        return Composed(*(On(_made(p["funklet"], None), p["time"], p["freq"]) for p in options["pieces"]))
+        return Composed(*(On(_made(p["funklet"]), p["time"], p["freq"]) for p in options["pieces"]))
     if kind not in KINDS:
         raise ValueError(f"funklet {kind!r} is unknown to this rimetree{nearest(kind, KINDS)}")
     return KINDS[kind](**options)
-
-
-def _loaded(name: str) -> Callable[..., Any]:
-    """A function `module:function` of a module that is loaded: a data file must not make us import what it names."""
-    module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
-        raise ValueError(
-            f"it is a function of {module}, {path}, which is not loaded: import it first, or give function="
-        )
-    return found

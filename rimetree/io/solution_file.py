@@ -24,6 +24,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ..errors import DataError
+from ..funklets import Funklet, from_text, to_text
 from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable, Table, columns, normalise, scalars
 
 FORMAT = "rimetree solutions"
@@ -112,7 +113,8 @@ def _write(file: Any, path: str, table: Table, index: tuple[str, int, int]) -> N
     node = file.create_group(path)
     node.attrs.update(kind=index[0], group=index[1], index=index[2])
     for name in scalars(type(table)):
-        node.attrs[name] = getattr(table, name)
+        value = getattr(table, name)
+        node.attrs[name] = to_text(value) if isinstance(value, Funklet) else value
     for name, spec in columns(type(table)).items():
         value = getattr(table, name)
         if spec.dtype in ("text", "json"):
@@ -145,6 +147,8 @@ def _read_all(path: Path, file: Any) -> list[GroupSolutions]:
 
 def _read(path: Path, name: str, node: Any, cls: type[Table]) -> Table:
     values: dict[str, Any] = {key: node.attrs[key] for key in scalars(cls)}
+    if "funklet" in values:
+        values["funklet"] = from_text(values["funklet"])
     for key, spec in columns(cls).items():
         if key not in node:
             raise DataError(f"{path}: dataset {name}/{key} is missing; make the solutions anew")

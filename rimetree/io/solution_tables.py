@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 
 from ..errors import DataError
-from ..funklets import Funklet, Polynomial, from_text, on_cells, to_text
+from ..funklets import Function, Funklet, Polynomial, on_cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,25 @@ class ParmTable:
     time: Annotated[np.ndarray, Column("t 2", unit="s")]
     """Start and stop of each interval."""
     freq: Annotated[np.ndarray, Column("f 2", unit="Hz")]
-    funklet: str = to_text(Polynomial())
-    """What the coefficients mean, as JSON (see `rimetree.funklets`)."""
+    funklet: Funklet = Polynomial()  # noqa: RUF009 (it is frozen)
+    """What the coefficients mean; JSON in a file."""
 
     def function(self, given: Callable[..., Any] | None = None) -> Funklet:
         """The function of the coefficients; DataError where it is a user's that is not loaded, and not `given`."""
-        try:
-            return from_text(self.funklet, given)
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"Parm {self.label}: {error}") from error
+        found = self.funklet
+        if isinstance(found, Function):
+            found = replace(found, function=given or found.function)
+            try:
+                return replace(found, function=found.call)
+            except ValueError as error:
+                raise DataError(f"Parm {self.label}: {error}") from error
+        return found
 
     def coefficients(self) -> Iterator[ParmTable]:
         """A table of each coefficient by itself, labelled "x[0,1]"."""
         for i, j in np.ndindex(*self.values.shape[3:]):
             own = {a: getattr(self, a)[..., i : i + 1, j : j + 1] for a in ("values", "errors")}
-            yield replace(self, label=f"{self.label}[{i},{j}]", funklet=to_text(Polynomial()), **own)
+            yield replace(self, label=f"{self.label}[{i},{j}]", funklet=Polynomial(), **own)
 
     def rows(self, which: Any) -> ParmTable:
         """Some of the Parms: a slice gives views, of which changes change this table."""

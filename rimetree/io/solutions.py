@@ -153,7 +153,9 @@ def _describe_jones(table: JonesTable) -> str:
 def _describe_parm(table: ParmTable) -> str:
     n, nt, nf, powers_t, powers_f = table.values.shape
     kind = "complex" if np.iscomplexobj(table.values) else "real"
-    shape = "" if powers_t * powers_f == 1 else f", {powers_t} x {powers_f} coefficients"
+    curve = table.funklet.kind
+    plain = powers_t * powers_f == 1 and curve == "polynomial"
+    shape = "" if plain else f", {powers_t} x {powers_f} coefficients of a {curve}"
     return f"{n} {kind} x {nt} time x {nf} frequency intervals{shape}: {counts(table.status)}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..funklets import Polynomial, to_text
+from ..funklets import Funklet, Polynomial
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable, counts
 from .interpolate import kind_of
@@ -98,12 +98,12 @@ def as_solutions(tables: Iterable[CalTable]) -> Solutions:
     return Solutions(list(groups.values()))
 
 
-def _function(table: CalTable, what: str) -> str:
+def _function(table: CalTable, what: str) -> Funklet:
     """What the coefficients of a Parm mean; those of a term that is not here are drawn as polynomials."""
     try:
-        return to_text(kind_of(table).params[what].shape)
+        return kind_of(table).params[what].shape
     except (ConfigError, KeyError):
-        return to_text(Polynomial())
+        return Polynomial()
 
 
 def _convergence(table: CalTable) -> Iterator[SolverTable]:

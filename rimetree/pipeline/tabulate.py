@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..funklets import to_text
 from ..io.caltable import CalTable, Values, worst
 from ..io.solutions import GroupSolutions, ParmTable, Solutions, SolverTable
 from ..parms.intervals import bounds, freq_intervals, time_intervals
@@ -133,7 +132,7 @@ def start_tables(tables: Sequence[CalTable], groups: Sequence[Any]) -> Solutions
             if table.field == str(group.field_name):
                 for what, v in table.parms.items():
                     made = _parm(f"{table.key}.{what}", table.antennas, v, table.time_edges, table.freq_edges)
-                    parms.append(replace(made, funklet=to_text(kind_of(table).params[what].shape)))
+                    parms.append(replace(made, funklet=kind_of(table).params[what].shape))
         found.append(GroupSolutions(str(group.field_name), str(group.spw_id), parms, [], []))
     return Solutions(found)
 

@@ -12,7 +12,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.errors import DataError
-from rimetree.funklets import Spline
+from rimetree.funklets import Function, Spline
 from rimetree.io.parm_lookup import interval_of
 from rimetree.status import Status
 
@@ -82,9 +82,7 @@ def test_file_holds_the_function(tmp_path: Path) -> None:
     loaded = rt.Solutions.load(tmp_path / "x.h5")
     np.testing.assert_allclose(loaded.evaluate("x", [5.0, 7.0], 1.2e9)[:, 0], np.exp([-0.25, -0.35]), rtol=1e-8)
     assert loaded.plot(tmp_path / "plots")
-    table = loaded.parm("x")
-    table = loaded.groups[0].parms[0]
-    table.funklet = table.funklet.replace("test_tables", "elsewhere")
+    loaded.groups[0].parms[0].funklet = Function("elsewhere:decay")
     with pytest.raises(DataError, match=r"Parm x: it is a function of .*elsewhere, decay, which is not loaded"):
         loaded.evaluate("x", 5.0, 1.2e9)
     np.testing.assert_allclose(loaded.evaluate("x", 5.0, 1.2e9, function=decay), np.exp(-0.25), rtol=1e-8)
