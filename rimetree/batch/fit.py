@@ -26,6 +26,7 @@ from ..solve.smooth import solve_smooth
 from ..solve.sources import Sources
 from ..solve.status import Status
 from ..solve.sums import ElementTable, empty_gram
+from .blocks import merged
 from .cascade import Cascade, planes_of
 from .flagging import equation_flags
 from .known import bounded, constraints
@@ -212,7 +213,7 @@ class ClassFit:
                 slots = Atoms(
                     self.families, self.low.templates, self.low.solvable, [(number, 0)], self.unknowns, self.funklets
                 ).parameters
-                label = _merge(label, slots)
+                label = merged(label, slots)
         return np.unique(label, return_inverse=True)[1].astype(np.int32)
 
     def _joins_stations(self, number: int) -> bool:
@@ -483,20 +484,3 @@ def _single(element: Any) -> tuple[int, int, int, bool] | None:
         if len(key) == 1 and coef == 1:
             return key[0]
     return None
-
-
-def _merge(label: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """Join the labels that meet in a member, unless some label occurs in members with different label sets."""
-    rows = np.where(slots >= 0, label[np.maximum(slots, 0)], -1)
-    rows = np.sort(rows, 1)
-    owner: dict[int, bytes] = {}
-    for row in np.unique(rows, axis=0):
-        for value in row[row >= 0].tolist():
-            if owner.setdefault(value, row.tobytes()) != row.tobytes():
-                return label
-    result = label.copy()
-    for row in np.unique(rows, axis=0):
-        own = np.unique(row[row >= 0])
-        if own.size > 1:
-            result[np.isin(result, own)] = own[0]
-    return result
