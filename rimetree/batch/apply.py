@@ -19,9 +19,9 @@ from ..solve.contract import contract
 from ..solve.sources import PlaneTable
 from ..solve.status import Status
 from .cascade import Cascade, correlations, families_below
-from .fit import bind
 from .flagging import FamilyFlags, data_bits
 from .layout import SinkNode
+from .span import bind
 from .state import State
 from .tables import Visibilities, data_of, products
 

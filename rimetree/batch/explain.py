@@ -9,11 +9,12 @@ from ..errors import RimetreeError
 from ..parms.intervals import AxisGrid
 from ..plan.explain import amount
 from ..plan.explain import explain as families
-from .fit import ClassFit, Span
+from .fit import ClassFit
 from .group import GroupRun
 from .known import bounded
 from .run import compiled
 from .solvable import SolverNode
+from .span import Span
 from .tiling import TilePlan
 
 if TYPE_CHECKING:

@@ -21,13 +21,14 @@ from ..solve.status import Status
 from ..solve.threads import threads
 from .apply import Sinks, Written
 from .cascade import Cascade, correlations
-from .fit import ClassFit, Fitted, Span
+from .fit import ClassFit, Fitted
 from .grid import BareTile
 from .known import bounded
 from .layout import Layout
 from .memory import sums_bytes
 from .robust import Reweighting
 from .solvable import SolverNode
+from .span import Span
 from .starting import Starting
 from .state import State
 from .tables import Visibilities

@@ -28,10 +28,11 @@ from ..solve.simd import LANES
 from ..solve.status import Status
 from ..solve.sums import accumulate, empty_gram
 from ..solve.threads import in_turns
-from .fit import ClassFit, Fitted, Span, bind
+from .fit import ClassFit, Fitted
 from .joint_grid import Axis, JointAtoms
 from .known import constraints
 from .solvable import SolverNode
+from .span import Span, bind
 from .tiling import available_memory
 
 PARTS = 20_000_000

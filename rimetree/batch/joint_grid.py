@@ -18,7 +18,7 @@ from ..solve.coupled import Points
 from .fit import ClassFit
 
 if TYPE_CHECKING:
-    from .fit import Span
+    from .span import Span
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,7 +24,7 @@ def sums_bytes(fit: ClassFit, slots: slice) -> int:
     tgrid, fgrid = AxisGrid.of(times - times[0], collapse_t), AxisGrid.of(freqs, collapse_f)
     joint, intervals = tgrid.joint * fgrid.joint, tgrid.count * fgrid.count
     cells, lanes = joint * intervals, joint * (-(-intervals // LANES) * LANES)
-    single = cells >= times.size * freqs.size  # as in _SpanSums
+    single = cells >= times.size * freqs.size  # as in SpanSums
     total = fit.atoms.count * (1 + fit.atoms.parameters.shape[1]) * PARTS * (cells + lanes)
     for table in fit.tables:
         planes = table.elements.ntheta.astype(float) + 1

@@ -16,9 +16,10 @@ from ..solve.contract import contract
 from ..solve.robust import Robust, reweighted, scale
 from ..solve.sources import PlaneTable
 from .cascade import Cascade
-from .fit import ClassFit, Fitted, Span, bind
+from .fit import ClassFit, Fitted
 from .flagging import FamilyFlags
 from .solvable import SolverNode
+from .span import Span, bind
 from .state import State
 from .tables import Visibilities, products
 

@@ -14,7 +14,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.batch import fit, joint
+from rimetree.batch import joint, span
 from rimetree.status import Status
 
 SLOTS, CHANNELS, ANTENNAS, NOISE = 6, 4, 5, 0.01
@@ -236,7 +236,7 @@ def tree(ms, kind, directions, **options):
 def recorded(monkeypatch):
     """Numbers of cells of all Gram matrices that are made from here on."""
     made = []
-    for module in (fit, joint):
+    for module in (span, joint):
         original = module.empty_gram
 
         def empty(elements, members, times, freqs, original=original):
