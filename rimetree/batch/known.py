@@ -76,6 +76,11 @@ def constraints(
     return Constraints(bounded if rows else nothing.bounds, Prior(*wide) if precision.any() else nothing.prior)
 
 
+def tied(family: Family) -> bool:
+    """Whether the solutions of a Parm family are tied to their neighbours."""
+    return family.options.get("smooth") not in (None, (None, None))
+
+
 def bounded(family: Family) -> bool:
     """Whether any Parm of a family has bounds."""
     return bool(_given(family, "bounds"))

@@ -13,7 +13,7 @@ from ..graph.node import Family
 from ..plan.subset import Subset, marks
 from ..solve.backends import unavailable
 from ..solve.outside import PACKAGES, missing
-from .known import bounded, modulus
+from .known import bounded, modulus, tied
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -65,7 +65,7 @@ def _solver(forest: Forest, sub: Subset, number: int, member: int, fitted: dict[
             f"{name}: its equations depend on no Parm that matches solvable={words!r}; tag one, or name it"
         )
     _check_algorithm(name, family.options["algorithm"], [sub.families[n] for n in parms])
-    _check_backend(name, family.options)
+    _check_backend(name, family.options, [sub.families[n] for n in parms])
     condeqs = {kid.family: np.unique(np.asarray(kid.index)[member]) for kid in family.kids}
     return SolverNode(name, condeqs, dict(sorted(parms.items())), family.options)
 
@@ -79,18 +79,22 @@ def _check_algorithm(solver: str, algorithm: str, parms: list[Family]) -> None:
         obstacle = "crawls along bounds, which Parms have here; use 'lm' or 'scipy'"
     elif algorithm == "scipy" and any(map(modulus, parms)):
         obstacle = "knows no bounds of amplitudes, which complex Parms have here; use 'lm'"
-    elif algorithm in ("newton", *PACKAGES) and any(f.options.get("smooth") not in (None, (None, None)) for f in parms):
+    elif algorithm in ("newton", *PACKAGES) and any(map(tied, parms)):
         obstacle = "ties no solutions to their neighbours, as smooth= of Parms here asks for; use 'lm'"
     if obstacle:
         raise SolveError(f"{solver}: algorithm={algorithm!r} {obstacle}")
 
 
-def _check_backend(solver: str, options: Mapping[str, Any]) -> None:
-    """Raises SolveError where a backend cannot be used here, or cannot do what an algorithm asks for."""
+def _check_backend(solver: str, options: Mapping[str, Any], parms: list[Family]) -> None:
+    """Raises SolveError where a backend cannot be used here, or cannot do what an algorithm or these Parms ask for."""
     name, algorithm = options["backend"], options["algorithm"]
     obstacle = unavailable(name)
     if name != "numba" and algorithm not in ("auto", "lm"):
         obstacle = f"backend={name!r} has no algorithm={algorithm!r}; use 'lm', or backend='numba'"
+    elif name != "numba" and any(map(tied, parms)):
+        obstacle = (
+            f"backend={name!r} ties no solutions to their neighbours, as smooth= of Parms here asks for; use 'numba'"
+        )
     if obstacle:
         raise SolveError(f"{solver}: {obstacle}")
 

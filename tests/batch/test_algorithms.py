@@ -100,6 +100,28 @@ def test_jax_fits_several_intervals_in_turn(kit):
     np.testing.assert_allclose(*chi2, rtol=1e-6)
 
 
+def test_jax_ties_no_neighbours(kit):
+    o = kit.observe()
+    smooth = lambda ns, p: ns.g(p) << Meq.Parm(1 + 0j, tags="gain", solint=1, smooth="0.1/60s")  # noqa: E731
+    with pytest.raises(
+        SolveError, match=r"^solve: backend='jax' ties no solutions to their neighbours.*; use 'numba'$"
+    ):
+        solve(rt.MeasurementSet(o.path), smooth, backend="jax")
+
+
+def test_jax_weighs_outliers_down_alike(kit):
+    o = kit.observe(spread=0.2)
+    data = kit.getcol(o.path, "DATA")
+    data[::17] += 30
+    kit.putcol(o.path, DATA=data)
+    ms = rt.MeasurementSet(o.path)
+    one, two = (
+        solve(ms, MODELS["complex"], robust="student-t", tol=1e-9, backend=backend) for backend in ("numba", "jax")
+    )
+    np.testing.assert_allclose(two.solvers[0].chi2, one.solvers[0].chi2, rtol=1e-4)
+    np.testing.assert_allclose(two.tables.parm("g").values, one.tables.parm("g").values, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
