@@ -155,6 +155,7 @@ class MinLocation(Reducing):
     """
 
     real = True
+    locates = True
     x = child(help=f"real {ONE}")
 
     @staticmethod
@@ -167,6 +168,7 @@ class MaxLocation(Reducing):
     """Where the greatest value is: as MinLocation."""
 
     real = True
+    locates = True
     x = child(help=f"real {ONE}")
 
     @staticmethod

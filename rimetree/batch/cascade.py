@@ -109,21 +109,27 @@ class Cascade:
         if column == UVW:
             return tuple(tile.uvw[baseline][..., i, None] for i in range(3))
         corr = correlations(tile.group.corrs)
-        return tuple(
-            np.where((rows < 0)[..., None], np.nan, tile.columns[column][rows, :, corr[e]])
-            for e, number_ in enumerate(self.templates[number][1])
-            if number_ is None
-        )
+        there = [e for e, number_ in enumerate(self.templates[number][1]) if number_ is None]
+        return tuple(_gathered(tile.columns[column], rows, corr[e], np.nan) for e in there)
 
     def _data_flags(self, number: int, tile: Any) -> Sequence[np.ndarray]:
         """Flags of a data family, int32 (n, nslot, nchan) per element; of what is computed, and UVW, only missing rows'."""
         family, rows = self.families[number], tile.rows[self.baseline[number]]
+        bit = np.int32(family.options.get("flag_bit", 1))
         there = [e for e, number_ in enumerate(self.templates[number][1]) if number_ is None]
-        missing = (rows < 0)[..., None]
         if family.options["column"] == UVW or "sky" in family.options:
-            return (_bits(family, missing),) * len(there)
-        corr, flags = correlations(tile.group.corrs), bad_data(family.options, tile)
-        return tuple(_bits(family, missing | flags[rows, :, corr[e]]) for e in there)
+            return ((rows < 0)[..., None] * bit,) * len(there)
+        corr, bad = correlations(tile.group.corrs), bad_data(family.options, tile)
+        return tuple(_gathered(bad, rows, corr[e], True) * bit for e in there)
+
+
+def _gathered(column: np.ndarray, rows: np.ndarray, corr: int, absent: Any) -> np.ndarray:
+    """One correlation of a column (nrow, nchan, ncorr) at `rows` (n, nslot), `absent` where there is no row."""
+    found: np.ndarray = column[rows, :, corr]
+    missing = rows < 0
+    if missing.any():
+        found[missing] = absent
+    return found
 
 
 def bad_data(options: Mapping[str, Any], tile: Any) -> np.ndarray:
@@ -132,11 +138,6 @@ def bad_data(options: Mapping[str, Any], tile: Any) -> np.ndarray:
         return np.asarray(tile.flags != 0)
     mask = np.int32(sum({tile.flagsets[name] for name in options["flagsets"]}))
     return np.asarray(((tile.words & mask) != 0) | ~(tile.weights > 0))
-
-
-def _bits(family: Family, bad: np.ndarray) -> np.ndarray:
-    """The bits of a data family where data are bad."""
-    return np.where(bad, np.int32(family.options.get("flag_bit", 1)), np.int32(0))
 
 
 def planes_of(tensors: Mapping[int, Tensor], sources: Iterable[Source]) -> dict[Source, np.ndarray]:

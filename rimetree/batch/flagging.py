@@ -51,7 +51,15 @@ class FamilyFlags:
     def data(
         self, tile: Any, elements: ElementTable, names: Sequence[int]
     ) -> tuple[ElementTable, np.ndarray, np.ndarray]:
-        """`elements` with one datum of its own per equation and cell, and flags and weights of these, for `solve.sums`."""
+        """What `solve.sums` takes: `elements`, or these with one datum of its own per equation and cell, flags and weights."""
+        if _one_to_one(elements):
+            flags = tile.flags.copy()
+            for k, bad in enumerate(self.bad(tile, names)):
+                rows = tile.rows[elements.data_index[k]]
+                there = rows >= 0
+                every = np.broadcast_to(bad, (*rows.shape, tile.flags.shape[1]))
+                flags[rows[there], :, elements.data_corr[k]] = every[there]
+            return elements, flags, tile.weights
         n, slots, chans = self.members, tile.rows.shape[1], tile.flags.shape[1]
         flags = np.empty((n, slots, chans, len(names)), np.uint8)
         weights = np.empty((n, slots, tile.weights.shape[1] if tile.weights is not None else 1, len(names)), np.float32)
@@ -85,6 +93,14 @@ def equation_flags(
     return found
 
 
+def _one_to_one(elements: ElementTable) -> bool:
+    """Whether every equation has one datum, which no other has: its place can hold the flags of the equation."""
+    if (np.diff(elements.data_start) != 1).any() or np.unique(elements.data_corr).size < elements.data_corr.size:
+        return False
+    distinct = all(np.unique(index).size == index.size for index in elements.data_index)
+    return distinct and bool((elements.data_corr >= 0).all() and (elements.data_index >= 0).all())
+
+
 def data_bits(families: Mapping[int, Family], below: Collection[int]) -> int:
     """The bits that data among these families bring along."""
     bits = (families[n].options.get("flag_bit", 1) for n in below if families[n].cls.role == "data")
@@ -100,7 +116,9 @@ def _weights(tile: Any, elements: ElementTable, k: int) -> np.ndarray | float:
     least: Any = None
     for d in entries:
         rows = tile.rows[elements.data_index[d]]
-        given = tile.weights[rows, :, elements.data_corr[d]] if tile.weights is not None else np.float32(1)
-        own = np.where((rows >= 0)[..., None], given, np.float32(0))
-        least = own if least is None else np.minimum(least, own)
+        own = np.ones((*rows.shape, 1), np.float32)
+        if tile.weights is not None:
+            own = tile.weights[rows, :, elements.data_corr[d]]
+        own[rows < 0] = 0
+        least = own if least is None else np.minimum(least, own, out=own)
     return 0.5 if least is None else least

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.node import Elementwise, Family
+from ..graph.node import Elementwise, Family, Reducing
 from ..plan.atoms import Atoms
 from ..plan.depends import depends
 from ..plan.lower import Lowering, Source, Term, Token, columns, terms_of
@@ -238,16 +238,19 @@ def data_of(low: Lowering, terms: Sequence[Term], data: Visibilities) -> list[tu
 def _leaves(
     families: Mapping[int, Family], family: int, element: int, index: np.ndarray, data: Visibilities
 ) -> list[tuple[int, np.ndarray]]:
-    """Data below an element: elementwise nodes keep the element, others may use every one of their children (-1)."""
+    """Data below an element, for their weights: what works element by element keeps it, others may use all elements of
+    their children (-1); what gives flags only has no weight."""
     node = families[family]
     if family in data.baseline:
         corrs = [c for c in data.corr if c >= 0] if element < 0 else [data.corr[element]]
         return [(corr, data.baseline[family][index]) for corr in corrs]
     result = []
-    for kid in node.kids:
+    marked = node.cls.flag_rule is not None
+    kept = marked or issubclass(node.cls, Elementwise) or (issubclass(node.cls, Reducing) and not node.cls.locates)
+    deeper = element if kept else -1
+    for kid in node.kids[:1] if marked else node.kids:
         below = np.asarray(kid.index)[index]
         for column in np.atleast_2d(below.T):
-            deeper = element if issubclass(node.cls, Elementwise) else -1
             result.extend(_leaves(families, kid.family, deeper, column, data))
     return result
 

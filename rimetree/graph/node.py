@@ -226,6 +226,9 @@ class Reducing(NodeClass):
     """
 
     sees_flags = True
+    locates: ClassVar[bool] = False
+    """Whether `reduce` returns a tuple: the value has one more tensor axis than the child."""
+
     axes = option(None, type=(str, tuple), help='axes of the grid: "freq" or ("time", "freq"); None: all')
     flag_mask = option(-1, type=int, help="bits of flags that leave a value out; -1: all")
 

@@ -357,3 +357,21 @@ def test_flagsets_of_several_measurement_sets(make_ms: Any) -> None:
     )
     for path, flag in zip(paths, flags, strict=True):
         np.testing.assert_array_equal(column(path, "MODEL_DATA") == 0, flag)
+
+
+def test_weights_of_reduced_data_are_those_of_their_own_correlation(observed: Any) -> None:
+    """A gain of means over frequency is the weighted mean of these over baselines, though other correlations weigh nothing."""
+    weight = np.random.default_rng(9).uniform(0.5, 2, observed.data.shape).astype(np.float32)
+    weight[..., 1:3] = 0
+    put(observed.path, WEIGHT_SPECTRUM=weight)
+    ns = rt.Scope()
+    with rt.MeasurementSet(observed.path) as ms:
+        ns.g << Meq.Parm(1 + 0j, tags="gain")
+        for p, q in ms.baselines:
+            ns.eq(p, q) << Meq.Condeq(Meq.Matrix22(ns.g, 0, 0, ns.g), Meq.Mean(clipped(p, q), axes="freq"))
+        ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+        report = ns.forest().run(ms, progress=False)
+    mean = np.ma.array(observed.data, mask=observed.flag | observed.rfi).mean(1, keepdims=True)
+    every = np.ma.array(np.ma.repeat(mean, 6, 1), mask=np.repeat(np.ma.getmaskarray(mean), 6, 1))[..., [0, 3]]
+    expected = np.ma.average(every, weights=weight[..., [0, 3]])
+    np.testing.assert_allclose(report.tables.parm("g").values.item(), expected, rtol=1e-5)
