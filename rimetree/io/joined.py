@@ -201,14 +201,15 @@ def assemble(
     track = np.full((*rows.shape, 3), np.nan) if uvw else None
     names = sorted({name for _, tile in parts for name in tile.flagsets})
     words = np.zeros(flags.shape, np.int32) if names else None
-    for values in (*data.values(), *([] if weight is None else [weight])):
-        values[...] = 0
+    if sum(int((tile.rows >= 0).sum()) * piece.channels.size for piece, tile in parts) < count * nchan:
+        for values in (*data.values(), *([] if weight is None else [weight])):
+            values[...] = 0
     for piece, tile in parts:
-        own = tile.rows >= 0
         at = np.ix_(piece.baselines, piece.slots[tile.start : tile.stop] - part.start)
-        target, source = rows[at][own], tile.rows[own]
+        own = tile.rows.T >= 0  # slot by slot, as rows mostly lie: then slices do
+        target, source = _span(rows[at].T[own]), _span(tile.rows.T[own])
         where = (target, _span(piece.channels))
-        back = np.broadcast_to(piece.turned[:, None], own.shape)[own]
+        back = np.broadcast_to(piece.turned, own.shape)[own]
         for name in columns:
             _put(data[name], where, _facing(tile.columns[name][source], back, piece, conjugate=True))
         _put(flags, where, _facing(tile.flags[source], back, piece))
@@ -274,20 +275,22 @@ def _facing(values: np.ndarray, back: np.ndarray, piece: Piece, conjugate: bool 
     """Rows with those that are stored the other way round turned: V_qp is the conjugate transpose of V_pq."""
     if back.any():
         turned = values[back][..., piece.swapped]
+        values = values.copy()
         values[back] = turned.conj() if conjugate else turned
     return values
 
 
 def _span(index: np.ndarray) -> Any:
     """Ascending neighbours as a slice, which is quicker."""
-    if (np.diff(index) == 1).all():
+    if index.size and (np.diff(index) == 1).all():
         return slice(int(index[0]), int(index[-1]) + 1)
     return index
 
 
-def _put(out: np.ndarray, where: tuple[np.ndarray, Any], values: np.ndarray) -> None:
+def _put(out: np.ndarray, where: tuple[Any, Any], values: np.ndarray) -> None:
+    """Values into some rows and channels, each a slice or an array."""
     rows, channels = where
-    if isinstance(channels, slice):
+    if isinstance(channels, slice) or isinstance(rows, slice):
         out[rows, channels] = values
     else:
         out[rows[:, None], channels] = values

@@ -167,6 +167,7 @@ class SolveRun:
         chain.solve(ns, ms, [*places, *right], keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
             chain.flag(ns, ms, block.data_col, Flagging.SINK)
+        view.recount()
         report: Report = ns.forest().run(
             view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
         )

@@ -30,8 +30,7 @@ class View:
         column: str = "DATA",
     ) -> None:
         self._ms, self._hidden, self._threshold, self._column = ms, hidden, threshold, column
-        self.flagged = 0
-        """Samples flagged as outliers so far."""
+        self._outliers: dict[tuple[int, int], int] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ms, name)
@@ -43,8 +42,17 @@ class View:
             if hidden is not None:
                 tile.flags[:, hidden] = 1
             if self._threshold > 0 and self._column in tile.columns:
-                self.flagged += outliers(tile, self._column, self._threshold)
+                self._outliers[id(tile.group), tile.start] = outliers(tile, self._column, self._threshold)
             yield tile
+
+    @property
+    def flagged(self) -> int:
+        """Samples flagged as outliers, those of a tile that is read again counted once."""
+        return sum(self._outliers.values())
+
+    def recount(self) -> None:
+        """Begin counting anew: other tiles come."""
+        self._outliers.clear()
 
 
 class Flagging(View):

@@ -257,3 +257,13 @@ def test_what_has_no_valid_solution_is_not_corrected(observe):
 def test_every_term_has_a_summary_and_a_matrix():
     for name, cls in kinds().items():
         assert cls.summary() and cls.name == name
+
+
+def test_outliers_are_counted_once(observe):
+    """However often data are read: for guesses, drifting gains, and the fit."""
+    seen = observe()
+    data = seen.column("DATA")
+    data[2, 3, 5] += 500
+    seen.put("DATA", data)
+    report = run(seen, {"jones": ["K"], "time_interval": "scan", "rfi_threshold": 30}, apply=None)
+    assert [step.flagged for step in report.steps] == [4]
