@@ -17,6 +17,7 @@ from .gather import Gatherer
 from .names import Names, NameTable, base_of
 from .rows import depths, split
 from .scope import Alias, Members, Root, Stub
+from .transform import ROLE, Transforms
 
 
 def build(root: Root, wanted: Sequence[Stub | Definition | str]) -> Forest:
@@ -56,6 +57,10 @@ class _Builder:
         self._check_cycles(depth)
         if not self.faults:
             self.blocks = [b for b in self.blocks if b.cls is not Wrong]
+        if not self.faults and any(b.cls.role == ROLE for b in self.blocks):
+            found = Transforms(self.blocks, depth, self.gathered.values, self.faults)
+            self.blocks, self.count, target = found.blocks, found.count, found.stands_for[target]
+            depth = depths([(b.ids, b.kids) for b in self.blocks], self.count)
         interned = intern(self.blocks, depth, self.gathered.values)
         self._check_twice_bound(pairs, interned.final[target])
         if self.faults:

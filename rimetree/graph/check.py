@@ -16,9 +16,10 @@ from .scope import Alias
 
 ROLES: tuple[Role, ...] = (
     "compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence",
+    "transform",
 )  # fmt: skip
 
-VALUES: frozenset[Role] = frozenset({"compute", "constant", "coordinate", "lookup", "parm", "data"})
+VALUES: frozenset[Role] = frozenset({"compute", "constant", "coordinate", "lookup", "parm", "data", "transform"})
 
 CHILDREN: dict[Role, frozenset[Role]] = {
     "compute": VALUES | {"equation"},
@@ -31,6 +32,7 @@ CHILDREN: dict[Role, frozenset[Role]] = {
     "solver": frozenset({"equation"}),
     "sink": VALUES | {"equation", "sequence"},
     "sequence": frozenset(ROLES),
+    "transform": VALUES,
 }
 """By role of the parent: the roles that its children may have."""
 

@@ -27,7 +27,9 @@ Derivative = Literal["differences", "complex-step"] | Callable[..., Any]
 
 Expansion = Callable[[dict[str, Any], dict[str, Any], Callable[..., Any]], tuple[dict[str, Any], dict[str, Any]]]
 
-Role = Literal["compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence"]
+Role = Literal[
+    "compute", "constant", "coordinate", "lookup", "parm", "data", "equation", "solver", "sink", "sequence", "transform"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,14 @@ def check_bits(name: str, value: int) -> None:
         )
 
 
+def axis_names(axes: Any) -> tuple[str, ...]:
+    """One name of an axis, or several, as a tuple. Raises ValueError."""
+    names = (axes,) if isinstance(axes, str) else tuple(axes)
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f'axes must be names of axes, as "freq" or ("time", "freq"), not {axes!r}')
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
 class Over(NamedTuple):
     """The values that a `Reducing` class takes together."""
 
@@ -235,14 +245,8 @@ class Reducing(NodeClass):
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Axes as a tuple of names, or None."""
-        axes = options["axes"]
         check_bits("flag_mask", options["flag_mask"])
-        if axes is None:
-            return options
-        names = (axes,) if isinstance(axes, str) else tuple(axes)
-        if not names or not all(isinstance(name, str) and name.strip() for name in names):
-            raise ValueError(f'axes must be names of axes, as "freq" or ("time", "freq"), not {axes!r}')
-        return {**options, "axes": tuple(dict.fromkeys(name.strip() for name in names))}
+        return options if options["axes"] is None else {**options, "axes": axis_names(options["axes"])}
 
     @staticmethod
     def reduce(x: Any, over: Over) -> Any:
@@ -323,7 +327,7 @@ class Family:
         if self.cls.role == "coordinate":
             return (self.options.get("axis") or self.cls.axis,)  # type: ignore[attr-defined]
         if issubclass(self.cls, Function):
-            return self.cls.axes_of(self.options)
+            return tuple(axis for axis in self.cls.axes_of(self.options) if axis not in self.options.get("moved", ()))
         if issubclass(self.cls, Lookup):
             return self.cls.axes
         return self.options.get("axes") or () if self.cls.role == "constant" else ()

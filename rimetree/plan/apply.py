@@ -52,7 +52,13 @@ def apply(
     if issubclass(cls, Ring):
         return checked(cls.ring(*kids, **options))
     if issubclass(cls, Function):
-        axes = [centres(name, coordinates)[None] for name in cls.axes_of(options)]
+        moved = family.options.get("moved", ())
+        given = dict(zip(moved, kids[len(kids) - len(moved) :], strict=True))
+        kids = kids[: len(kids) - len(moved)]
+        axes = [
+            _scalar(name, given[name], len(coordinates)) if name in given else centres(name, coordinates)[None]
+            for name in cls.axes_of(options)
+        ]
         if cls.sees_flags:
             options["flags"] = flags
         return function(family, cls, axes, kids, options)
@@ -64,6 +70,13 @@ def apply(
             raise ValueError(f"result={place} is not one of its {len(kids)} children, counted from 0")
         return kids[place]
     raise ValueError(f"a {cls.__name__} has no value of its own: use forest.run")
+
+
+def _scalar(axis: str, coordinate: Tensor, rank: int) -> Any:
+    """The array of a coordinate that a CoordTransform puts in."""
+    if coordinate.dims:
+        raise ValueError(f"the coordinate along {axis!r} must be a scalar, not a tensor of dims {coordinate.dims}")
+    return _array(coordinate.elements[0], rank)
 
 
 def centres(axis: str, coordinates: Mapping[str, Any]) -> Any:

@@ -193,6 +193,7 @@ ORACLES = {
         ((V3, (3, 4)), {}, lambda x, a: matmul(x[None], a)[0]),
         ((V3, V3), {}, lambda x, y: (x * y).sum(0)),
     ],
+    "ModRes": [((M,), {}, lambda a: a)],  # finer than cells: tests/graph/test_transform.py
     "Mod": [((S, S), {}, lambda a, b: a - b * np.trunc(a / b))],
     "Multiply": [((S, S), {}, lambda a, b: a * b), ((M, S, M), {}, lambda a, b, c: a * b * c)],
     "Negate": [((M,), {}, lambda a: -a)],
