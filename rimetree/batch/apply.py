@@ -39,6 +39,8 @@ class _Compiled:
     """The element of the child that goes into each of the four places of a matrix, -1: none."""
     flags: FamilyFlags | None
     """Flags of the child, where they are to be written and are not simply those of the row."""
+    mixed: bool
+    """Whether these flags are those of other correlations of the same row, at most."""
     old: int
     """The bits that came with the data."""
 
@@ -56,7 +58,7 @@ class Written:
 
     def mark(self, node: SinkNode, bad: np.ndarray, new: np.ndarray | None = None) -> None:
         """Flag as this Sink asks: `bad` (nrow, nchan, ncorr) in FLAG, `new` (the same unless given) in its flagset."""
-        if node.flag:
+        if node.flag and bad.any():
             self.flags = bad.copy() if self.flags is None else self.flags | bad
         if node.flagset:
             held = self.flagsets.get(node.flagset)
@@ -93,21 +95,24 @@ class Sinks:
         cascade = Cascade(self.families, targets, templates, self.state, self.visibilities.data)
         names = [0, 1, 2, 3] if tensor.dims else [0, -1, -1, 0]
         below = families_below(self.families, [node.child])
-        flags = self._flags(node, templates) if self._flagged_otherwise(node, low, elements) else None
+        otherwise, mixed = self._flagged_otherwise(node, low, elements)
+        flags = self._flags(node, templates) if otherwise else None
         old = data_bits(self.families, below)
-        return _Compiled(node, planes, sources, plane_of, cascade, list(parms), names, flags, old)
+        return _Compiled(node, planes, sources, plane_of, cascade, list(parms), names, flags, mixed, old)
 
-    def _flagged_otherwise(self, node: SinkNode, low: Lowering, elements: Sequence[Any]) -> bool:
-        """Whether flags are to be written that are not those of the same visibility."""
+    def _flagged_otherwise(self, node: SinkNode, low: Lowering, elements: Sequence[Any]) -> tuple[bool, bool]:
+        """Whether flags are to be written that are not those of the same visibility, and are those of its row at most."""
         if not (node.flag or node.flagset):
-            return False
+            return False, False
         if node.child in changed(self.families):
-            return True
-        for element, corr in zip(elements, self.visibilities.corr, strict=True):
-            for used, baseline in data_of(low, terms_of(low, element), self.visibilities):
-                if corr >= 0 and (used != corr or not np.array_equal(baseline, node.baseline)):
-                    return True
-        return False
+            return True, False
+        used = [
+            (used != corr, not np.array_equal(baseline, node.baseline))
+            for element, corr in zip(elements, self.visibilities.corr, strict=True)
+            for used, baseline in data_of(low, terms_of(low, element), self.visibilities)
+            if corr >= 0
+        ]
+        return any(map(any, used)), not any(other for _, other in used)
 
     def _flags(self, node: SinkNode, templates: Mapping[int, Template]) -> FamilyFlags:
         cascade = Cascade(self.families, {node.child}, templates, self.state, self.visibilities.data, flags=True)
@@ -131,7 +136,7 @@ class Sinks:
                 values[mask] = 0
                 out[rows[there]] = values
                 found.invalid += int(mask.sum()) * tile.shape[2]
-            if node.flag or node.flagset:
+            if node.flagset or (node.flag and (bad is not None or item.flags)):
                 marks = np.zeros(tile.shape, bool)
                 if bad is not None:
                     marks[rows[there]] = mask[..., None]
@@ -140,7 +145,7 @@ class Sinks:
 
     def _flagged(self, item: _Compiled, tile: Any, marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`marks` with the flags of what a Sink writes: all, and without those that came with the data."""
-        if item.flags is None:
+        if item.flags is None or (item.mixed and (tile.flags == tile.flags[..., :1]).all()):
             return marks, marks
         rows = tile.rows[item.node.baseline]
         there, new = rows >= 0, marks.copy()
