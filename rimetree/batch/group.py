@@ -62,7 +62,8 @@ class GroupRun:
         clock: Callable[[str], Any],
     ) -> None:
         self.found, self.group, self.report, self.clock = found, group, report, clock
-        self.name = f"{group.field_name}/spw{group.spw_id}" if group.field_name else f"spw{group.spw_id}"
+        window = "spw" + "+".join(map(str, getattr(group, "windows", [group.spw_id])))
+        self.name = f"{group.field_name}/{window}" if group.field_name else window
         self.families = observed(found.families, observation) if observation else found.families
         self.state = State(self.families, found.solvable, group)
         names = found.forest

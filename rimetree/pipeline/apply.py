@@ -14,7 +14,7 @@ from ..trees import chain
 from ..trees.terms import Placed
 from . import syntax
 from .config import Apply
-from .data import Data, Window
+from .data import Data, Window, absent
 from .interpolate import Rule, kind_of
 from .solve import Fitted, angles, place
 from .weights import write_weights
@@ -77,7 +77,7 @@ class ApplyRun:
                     )
 
     def _window(self, window: Window, ms: Any, terms: Sequence[tuple[str, list[CalTable], Rule]]) -> Fitted:
-        block, notes = self.block, []
+        block, notes = self.block, absent(ms)
         groups = [GroupSolutions(str(g.field_name), str(g.spw_id), [], [], []) for g in ms.groups]
         placed = []
         for i, (key, tables, rule) in enumerate(terms):

@@ -133,6 +133,11 @@ class Data:
         self._opened.clear()
 
 
+def absent(ms: Opened) -> list[str]:
+    """Notes on Measurement Sets that have nothing of a selection."""
+    return [f"{path} has nothing of this selection" for path in getattr(ms, "left_out", [])]
+
+
 def path_text(paths: str | Sequence[str]) -> str:
     """One path as it is, several as JSON: for attributes of files."""
     return paths if isinstance(paths, str) else paths[0] if len(paths) == 1 else json.dumps(list(paths))

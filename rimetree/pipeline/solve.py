@@ -19,7 +19,7 @@ from ..trees.terms import Placed, Term, term
 from . import steady, syntax
 from .backend import limited, solver_of
 from .config import Solve, Step
-from .data import Data, Opened, Window, four, path_text
+from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
 from .reference import Survey, refer
@@ -171,7 +171,7 @@ class SolveRun:
         report: Report = ns.forest().run(
             view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
         )
-        result = Fitted(f"{work.title}, {window.title}", report, notes, view.flagged)
+        result = Fitted(f"{work.title}, {window.title}", report, [*absent(ms), *notes], view.flagged)
         if isinstance(view, Flagging):
             result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
         for i, (group, seen, tables) in enumerate(zip(ms.groups, surveys, report.tables.groups, strict=True)):

@@ -120,3 +120,25 @@ def test_frequencies():
     assert np.isnan(got[0, 1, 0, 0])  # a bad channel of a bandpass stays bad
     got = evaluate(one, T[:1], points, Rule(freq="linear"))[:, :, 0]
     np.testing.assert_allclose(got[1, :, 1, 1], np.interp(points, freq, [1, 2, 4]))
+
+
+def test_curves_in_frequency_in_both_domains():
+    """A bandpass of 6 cells at 9 frequencies, some outside: as numpy and scipy have it, cell ends held constant."""
+    freq = 1e9 + 1e7 * np.arange(6)
+    edges = np.stack([freq - 5e6, freq + 5e6], 1)
+    values = np.repeat(G[:, None, :, None, None], 1, 1).astype(complex)
+    parms = {w: Values(values, np.zeros(values.shape), np.zeros((2, 1, 6), np.uint8)) for w in "xy"}
+    one = replace(table(G[:, :1], T[:1]), freq=freq, freq_edges=edges, parms=parms)
+    points = np.linspace(0.99e9, 1.06e9, 9)
+    inside = points.clip(freq[0], freq[-1])
+    for method in ("linear", "cubic"):
+
+        def curve(y, method=method):
+            return np.interp(inside, freq, y) if method == "linear" else CubicSpline(freq, y)(inside)
+
+        for domain in ("amp_phase", "real_imag"):
+            got = evaluate(one, T[:1], points, Rule(freq=method, domain=domain))[:, :, 0, 0, 0]
+            for row, found in zip(G, got, strict=True):
+                polar = curve(np.abs(row)) * np.exp(1j * curve(np.unwrap(np.angle(row))))
+                want = polar if domain == "amp_phase" else curve(row.real) + 1j * curve(row.imag)
+                np.testing.assert_allclose(found, want, rtol=1e-9)
