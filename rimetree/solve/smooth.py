@@ -2,7 +2,7 @@
 
 The minimum of chi2(data) + chi2(walk) over all intervals of a chain at once, by Levenberg-Marquardt; every step eliminates the chain
 exactly (see `lines`). The data enter through the same pseudo-visibilities as in an ordinary fit. It starts from whichever is better: the
-fits of the intervals one by one, or one fit that all intervals of a chain have in common, which finds its way where a single interval
+fits of the intervals one by one, aligned (see `aligning`), or one fit that all intervals of a chain have in common, which finds its way where a single interval
 has too little signal.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .aligning import aligned
 from .bounds import Prior
 from .gauges import freedoms, in_words
 from .inverse import inverses
@@ -41,8 +42,9 @@ def solve_smooth(problem: Problem, theta: np.ndarray, settings: Settings, walk: 
     outcome = solve(problem, theta, settings)
     if not any(walk.axes):
         return outcome
-    own = theta[problem.unknowns]
-    _fill_gaps(own, outcome.status == Status.CONVERGED, walk)
+    good = outcome.status == Status.CONVERGED
+    own = aligned(theta[problem.unknowns], outcome.null, good, walk, problem.retract)
+    _fill_gaps(own, good, walk)
     common, iterations = _common(problem, given, settings, walk)
     fit = _Joint(problem, walk, theta, settings)
     better = fit.cost(common) < fit.cost(own)
