@@ -219,3 +219,83 @@ def test_priors_join_and_bounds_are_refused(kit):
     np.testing.assert_allclose(table.errors[0, :, 0, 0, 0], np.sqrt(np.diag(np.linalg.inv(normal))), rtol=1e-4)
     with pytest.raises(rt.SolveError, match="these steps know no bounds"):
         one_number(ms, solint=1, smooth=0.1, bounds=(0, 2)).run(ms, progress=False)
+
+
+def jones(ms, full: bool, **options) -> rt.Forest:
+    """A matrix per antenna: diagonal, or full."""
+    ns = rt.Scope()
+    for p in ms.antennas:
+        corner = {
+            ij: ns["g" + ij](p) << Meq.Parm(complex(ij[0] == ij[1]), tags="g", **options)
+            for ij in ("xx", "xy", "yx", "yy")
+            if full or ij[0] == ij[1]
+        }
+        ns.G(p) << Meq.Matrix22(*(corner.get(ij, 0) for ij in ("xx", "xy", "yx", "yy")))
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="g", tol=1e-10, min_snr=0)
+    return ns.forest()
+
+
+def wandering(shape: tuple[int, int, int], seed: int = 5) -> np.ndarray:
+    """Complex numbers (slot, antenna, hand) that begin anywhere and walk."""
+    rng = np.random.default_rng(seed)
+    steps = 0.05 * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    return np.exp(2j * np.pi * rng.random((1, *shape[1:]))) + np.cumsum(steps, 0)
+
+
+def test_full_matrices_are_those_of_scipy(kit):
+    """An unpolarised source leaves a unitary matrix free in every interval, which only the walk ties."""
+    slots, stations = 3, 4
+    o = kit.observe(antennas=stations, times=(5e9, slots, 10.0), freqs=(1.4e9, 3, 1e6), noise=0.5)
+    walk = wandering((slots, stations, 4)).reshape(slots, stations, 2, 2) + np.eye(2)
+    noise = np.random.default_rng(6).normal(size=(2, *o.model.shape)) * 0.5 / np.sqrt(2)
+    model = np.zeros(o.model.shape, np.complex64) + np.array([3, 0, 0, 3], np.complex64)
+    true = 3 * walk[o.slot, o.p] @ walk[o.slot, o.q].conj().swapaxes(1, 2)
+    data = true.reshape(-1, 1, 4) + noise[0] + 1j * noise[1]
+    kit.putcol(o.path, MODEL_DATA=model, DATA=data)
+    data = kit.getcol(o.path, "DATA")
+    ms = rt.MeasurementSet(o.path)
+    sigma = 0.1
+    report = jones(ms, True, solint=1, smooth=sigma).run(ms, progress=False)
+    summary = report.solvers[0]
+    assert (summary.status == Status.CONVERGED).all(), report.full()
+    table = {t.label: t.values[..., 0, 0, 0] for t in report.tables.groups[0].parms}
+    found = np.stack([table["g" + ij].T for ij in ("xx", "xy", "yx", "yy")], -1)
+
+    def residuals(x):
+        g = (x[::2] + 1j * x[1::2]).reshape(slots, stations, 2, 2)
+        seen = 3 * g[o.slot, o.p] @ g[o.slot, o.q].conj().swapaxes(1, 2)
+        r = ((data - seen.reshape(-1, 1, 4)) * np.sqrt(2) / 0.5).ravel()
+        change = np.diff(g, axis=0).ravel() * np.sqrt(2 / (sigma**2 * 10))
+        return np.concatenate([r.real, r.imag, change.real, change.imag])
+
+    start = np.stack([found.ravel().real, found.ravel().imag], 1).ravel()
+    total = (residuals(start) ** 2).sum()
+    assert summary.chi2.sum() + summary.smoothness.sum() == pytest.approx(total, rel=1e-6)
+    true = np.stack([walk.ravel().real, walk.ravel().imag], 1).ravel()
+    best = least_squares(residuals, true, xtol=1e-10, ftol=1e-10, gtol=1e-8)
+    assert total == pytest.approx(2 * best.cost, rel=1e-6)
+
+
+def test_a_whole_array_is_tied_in_few_steps(kit):
+    """28 antennas, both hands: 112 unknowns per interval, whose common phases are anywhere in every interval by itself."""
+    o = kit.observe(
+        antennas=28, times=(5e9, 30, 10.0), freqs=(1.4e9, 1, 1e6), noise=1.0,
+        gain=lambda shape: wandering(shape[:3])[..., None],
+    )  # fmt: skip
+    ms = rt.MeasurementSet(o.path)
+    alone, tied = (jones(ms, False, solint=1, smooth=s).run(ms, progress=False) for s in (None, 0.05 * np.sqrt(2 / 10)))
+    summary = tied.solvers[0]
+    assert (summary.status == Status.CONVERGED).all(), str(tied)
+    assert (summary.iterations - alone.solvers[0].iterations).max() < 10
+    off, given = [], []
+    for t in tied.tables.groups[0].parms:
+        hand = "gxx gyy".split().index(t.label)
+        off.append(t.values[..., 0, 0, 0].T - o.gains[:, :, hand, 0])
+        given.append(t.errors[..., 0, 0, 0].T)
+    found = np.stack(off, -1) + o.gains[..., 0]
+    phase = (found * o.gains[..., 0].conj()).sum((1, 2), keepdims=True)
+    pull = np.abs(found * phase.conj() / abs(phase) - o.gains[..., 0]) ** 2 / np.stack(given, -1) ** 2 / 2
+    assert abs(pull.mean() - 1) < 0.15
