@@ -1,9 +1,9 @@
 """Joint fit of solution intervals whose parameters walk smoothly from one to the next.
 
 The minimum of chi2(data) + chi2(walk) over all intervals of a chain at once, by Levenberg-Marquardt; every step eliminates the chain
-exactly (see `lines`). The data enter through the same pseudo-visibilities as in an ordinary fit. It starts from whichever is better: the
-fits of the intervals one by one, aligned (see `aligning`), or one fit that all intervals of a chain have in common, which finds its way where a single interval
-has too little signal.
+exactly (see `lines`). The data enter through the same pseudo-visibilities as in an ordinary fit. It starts from whichever is better:
+the fits of the intervals one by one, aligned (see `aligning`), or one fit that all intervals of a chain have in common, which finds
+its way where a single interval has too little signal.
 """
 
 from __future__ import annotations
