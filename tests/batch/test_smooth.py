@@ -292,7 +292,7 @@ def test_a_whole_array_is_tied_in_few_steps(kit):
     assert (summary.iterations - alone.solvers[0].iterations).max() < 10
     off, given = [], []
     for t in tied.tables.groups[0].parms:
-        hand = "gxx gyy".split().index(t.label)
+        hand = ["gxx", "gyy"].index(t.label)
         off.append(t.values[..., 0, 0, 0].T - o.gains[:, :, hand, 0])
         given.append(t.errors[..., 0, 0, 0].T)
     found = np.stack(off, -1) + o.gains[..., 0]
