@@ -100,6 +100,11 @@ class _Run:
                 f"run needs an rt.MeasurementSet, rt.MeasurementSets or rt.Cells, got {type(data).__name__}"
             )
         self.bare = isinstance(data, Cells)
+        if self.bare and (further := [axis for axis in data.names if axis not in ("time", "freq")]):
+            raise ConfigError(
+                f"run works on time and freq, and these cells have the axis {further[0]!r} too: lay its values along one of them, as "
+                f'Meq.CoordTransform(x, Meq.Constant(values, axes="time"), axes="{further[0]}"), or call forest.evaluate'
+            )
         self.data, self.overwrite, self.memory, self.progress, self.starting = (
             data,
             overwrite,

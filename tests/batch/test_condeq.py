@@ -115,8 +115,8 @@ def test_residual_is_that_of_the_docstring(kit, turned, name, solint):
             np.testing.assert_allclose(got, expected.x, rtol=1e-6)
 
 
-def test_weight_of_zero(kit):
-    """Weights of 1, 2, 3 and then 0: the first three slots are fitted."""
+def test_weight_of_zero_does_not_count(kit):
+    """Weights of 1, 2, 3 and then 0: the first three slots are fitted, and only they count."""
     o = kit.observe(noise=0.05)
     ms = rt.MeasurementSet(o.path)
     ns = rt.Scope()
@@ -130,6 +130,7 @@ def test_weight_of_zero(kit):
     w = np.array([1.0, 2, 3, 0, 0, 0])[o.slot, None, None]
     expected = (w * model.conj() * data).sum() / (w * abs(model) ** 2).sum()
     assert report.tables.parm("a").values.item() == pytest.approx(expected, rel=1e-6)
+    assert report.solvers[0].dof.item() == 2 * (o.slot < 3).sum() * data[0].size - 2
 
 
 def test_modulo_of_real_sides():
