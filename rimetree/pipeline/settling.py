@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,20 @@ from ..trees.terms import Term
 
 Solved = Mapping[str, tuple[Term, dict[str, ParmTable]]]
 """Key -> a term and its Parms, by name."""
+
+
+def complete(found: Mapping[str, ParmTable | None], term: Term) -> dict[str, ParmTable]:
+    """Parms of a hand that the data do not have, as nothing was solved: at their start, without an error."""
+    like = next(table for table in found.values() if table is not None)
+    made = {}
+    for what, table in found.items():
+        if table is None:
+            label = f"{like.label.rpartition('.')[0]}.{what}"
+            values = np.full((*like.status.shape, 1, 1), term.params[what].scalar)
+            names = [":".join((label, *qualifiers)) for qualifiers in like.qualifiers]
+            table = replace(like, label=label, names=names, values=values, errors=np.full(values.shape, np.nan))
+        made[what] = table
+    return made
 
 
 def settle(solved: Solved, centre: float) -> None:

@@ -23,7 +23,7 @@ from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
 from .reference import Survey, refer
-from .settling import gather_cross_phase, settle
+from .settling import complete, gather_cross_phase, settle
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
 from .views import Collector, Flagging, View
 
@@ -290,7 +290,7 @@ class SolveRun:
         by_label = {table.label: table for table in tables.parms}
         solved = {}
         for step in work.steps:
-            own = {what: by_label[f"{step.key}.{what}"] for what in step.term.params}
+            own = complete({w: by_label.get(f"{step.key}.{w}") for w in step.term.params}, step.term)
             if drift is not None:
                 drift.give_back(step, number, group, own)
             solved[step.key] = (step.term, own)
