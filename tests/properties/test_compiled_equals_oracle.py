@@ -37,7 +37,7 @@ ANY = (
 )
 OF_REAL = ("Ceil", "Floor", "Bessel")
 OF_TWO = ("Add", "Divide", "Multiply", "Pow", "Subtract", "ToComplex")
-OF_TWO_REAL = ("Atan2", "FMod", "Mod", "Polar")
+OF_TWO_REAL = ("Atan2", "FMod", "Mod", "Polar", "Unwrap")
 OF_MATRIX = ("ConjTranspose", "Determinant", "MatrixInvert", "MatrixInvert22", "Norm", "Trace", "Transpose")
 OVER_CELLS = ("Mean", "NElements", "Product", "Rms", "StdDev", "Sum")
 OVER_REAL = ("Max", "MaxLocation", "Min", "MinLocation")
