@@ -149,6 +149,11 @@ class NodeClass:
     *children, **options)` defines a node. None: nothing is said in simpler terms. What is not legal is left for the checks."""
 
     @classmethod
+    def taken(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Axes of the grid whose cells it takes together, though they stay (for those that collapse, see `Reducing`)."""
+        return ()
+
+    @classmethod
     def family_key(cls, options: Mapping[str, Any]) -> Any:
         """What of the per-member options must agree within a family (hashable), e.g. which elements are 0 or 1."""
         return None
@@ -337,5 +342,5 @@ class Family:
         if issubclass(self.cls, Reducing):
             chosen = () if len(self.kids) > 1 else self.options.get("axes")
         else:
-            chosen = self.own_axes if self.cls.role == "constant" else ()
+            chosen = self.own_axes if self.cls.role == "constant" else self.cls.taken(self.options)
         return frozenset(axes if chosen is None else set(axes) & set(chosen))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.node import Family, Kid, Reducing, Ring
+from ..graph.node import Family, Kid, Ring
 from ..ring import NUMBERS, Number, Tensor
 from .apply import blaming
 from .template import NodeFailure, Template
@@ -141,7 +141,7 @@ class Lowering:
             family = families[number]
             if any(kid.family in self.solvable for kid in family.kids):
                 self.solvable.add(number)
-                if issubclass(family.cls, Reducing) and family.whole(("time", "freq")):
+                if family.cls.role == "compute" and family.whole(("time", "freq")):
                     text = "takes cells together, so that what is below it cannot be solved for; solve for its value"
                     raise NodeFailure(number, text)
 

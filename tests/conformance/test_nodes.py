@@ -173,6 +173,11 @@ ORACLES = {
     ],
     "Product": [((M,), {}, cells(np.prod, 0, 1)), ((S,), {"axes": "time"}, cells(np.prod, 0))],
     "RandomNoise": [((), {"seed": 5, "low": -1.0, "high": 2.0}, lambda: 3 * noise(0) - 1)],
+    "Resampler": [
+        ((M,), {}, lambda a: a),
+        ((M,), {"time": 2}, lambda a: np.broadcast_to(a.mean(-2, keepdims=True), a.shape)),
+        ((S,), {"freq": 2}, lambda a: np.concatenate([a[..., :2].mean(-1, keepdims=True)] * 2 + [a[..., 2:]], -1)),
+    ],
     "Rms": [((M,), {}, cells(rms, 0, 1))],
     "StdDev": [((M,), {}, cells(np.std, 0, 1)), ((S,), {"axes": "freq"}, cells(np.std, 1))],
     "Sum": [((M,), {}, cells(np.sum, 0, 1)), ((S,), {"axes": "time"}, cells(np.sum, 0))],
