@@ -40,6 +40,7 @@ class Resampler(Function):
 
     @classmethod
     def taken(cls, options: Any) -> tuple[str, ...]:
+        """The axes with blocks of several cells."""
         return tuple(axis for axis in ("time", "freq") if options[axis] > 1)
 
     @staticmethod
