@@ -102,7 +102,8 @@ def compiled(forest: Any, ms: rt.MeasurementSet) -> dict[str, float]:
         coefs = {n: work.state.parms[n].coefs for n in fit.parms}
         cell = np.zeros((1, 1, 1, 1))
         fixed = {"values": {}, "coordinates": {"time": cell, "freq": cell}}
-        jax.block_until_ready(fit.atoms.evaluate(coefs, fixed, cell, cell))
+        first = np.zeros((1, 1), int)
+        jax.block_until_ready(fit.atoms.evaluate(coefs, fixed, work.state.prepared(fit.parms, first, first)))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     return spent

@@ -219,7 +219,9 @@ class Atoms:
         single = self._slices({s.parm: coefs[s.parm] for s in self.slots[family]})
         result = []
         for s in self.slots[family]:
-            if self.funklets[s.parm].linear:
+            if self.funklets[s.parm].constant(self.unknowns.shapes[s.parm][1:]):
+                result.append(Argument(s.parm, single[s.parm][0][s.index], (1.0,)))
+            elif self.funklets[s.parm].linear:
                 result.append(Argument(s.parm, self._value(s.parm, single[s.parm], cells)[s.index], cells[s.parm]))
             else:
                 result.extend(Argument(s.parm, c[s.index], (1.0,)) for c in single[s.parm])

@@ -168,6 +168,18 @@ def test_function_solve() -> None:
     assert table.values.dtype == float
 
 
+def test_bounds_and_priors_of_coefficients() -> None:
+    """Lists like the start; the prior weighs as much as one of the 8 data of each coefficient."""
+    data = np.broadcast_to(2 * np.exp(-(((F / 1e9 - 1.4) / 0.2) ** 2)), (25, 8))
+    bounds = ([0.0, 1.0, 0.0], [1.5, 2.0, 1.0])
+    held = solved([1.0, 1.5, 0.3], data, funklet=bump, bounds=bounds)
+    assert held.values.ravel()[0] == 1.5 and held.errors.ravel()[0] == 0
+    flat = solved(0.0, np.ones((25, 8)), funklet=Spline(time=25, degree=0), prior=([0.0] * 25, [1.0] * 25))
+    np.testing.assert_allclose(flat.values.ravel(), 8 / 9, rtol=1e-9)
+    with pytest.raises(ForestError, match=r"x .*bounds must be"):
+        solved([1.0, 1.5, 0.3], data, funklet=bump, bounds=([0.0, 1.0], [1.5, 2.0]))
+
+
 def test_newton_takes_curvature_of_functions() -> None:
     data = np.broadcast_to(2 * np.exp(-(((F / 1e9 - 1.4) / 0.2) ** 2)), (25, 8))
     ns = rt.Scope()
