@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ConfigError
+
 Limits = tuple[Any, Any]
 
 
@@ -114,7 +116,7 @@ def shaped(value: Any, shape: tuple[int, int] | None, fill: bool) -> Any:
 
 
 def count(name: str, value: Any, least: int) -> int | None:
-    """A number of something, at least `least`, or None. Raises ValueError."""
+    """A number of something, at least `least`, or None. Raises ConfigError."""
     if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least):
         return None if value is None else int(value)
-    raise ValueError(f"{name} must be a whole number of at least {least}, or None, not {value!r}")
+    raise ConfigError(f"{name} must be a whole number of at least {least}, or None, not {value!r}")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ConfigError
 from .base import At, Funklet, Limits, summed
 
 EVERYWHERE = (-np.inf, np.inf)
@@ -28,10 +29,10 @@ class On:
             if given is None:
                 continue
             if np.shape(given) != (2,) or not given[0] < given[1]:
-                raise ValueError(f"a domain in {name} is (low, high) with low < high, not {given!r}")
+                raise ConfigError(f"a domain in {name} is (low, high) with low < high, not {given!r}")
             object.__setattr__(self, name, (float(given[0]), float(given[1])))
         if not isinstance(self.funklet, Funklet) or not self.funklet.linear or isinstance(self.funklet, Composed):
-            raise ValueError(
+            raise ConfigError(
                 f"a piece is a polynomial or a spline, not {self.funklet!r}; a function can choose by itself, with jnp.where"
             )
 
@@ -79,10 +80,10 @@ class Composed(Funklet):
     def __init__(self, *pieces: On) -> None:
         object.__setattr__(self, "pieces", pieces)
         if not pieces or not all(isinstance(p, On) for p in pieces):
-            raise ValueError("Composed needs pieces: Composed(On(Polynomial(freq=1), freq=(1.0e9, 1.2e9)), On(...))")
+            raise ConfigError("Composed needs pieces: Composed(On(Polynomial(freq=1), freq=(1.0e9, 1.2e9)), On(...))")
         for a, b in combinations(pieces, 2):
             if all(max(p[0], q[0]) < min(p[1], q[1]) for p, q in zip(a.limits, b.limits, strict=True)):
-                raise ValueError(f"the domains of {a} and {b} overlap")
+                raise ConfigError(f"the domains of {a} and {b} overlap")
 
     def starting(self, value: Any) -> Any:
         """One start for all pieces, or a list of one per piece."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ConfigError
 from .base import At, Funklet, count, outer, shaped, summed
 
 
@@ -91,7 +92,7 @@ class LogPolynomial(Funklet):
         count("the degree in time", self.time, 0)
         count("the degree in frequency", self.freq, 0)
         if self.freq0 is not None and not 0 < self.freq0 < float("inf"):
-            raise ValueError(f"freq0 must be a frequency in Hz above 0, not {self.freq0!r}")
+            raise ConfigError(f"freq0 must be a frequency in Hz above 0, not {self.freq0!r}")
 
     def starting(self, value: Any) -> Any:
         """A number is the constant term."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import ConfigError
 from .base import At, Funklet, Limits, count, outer, shaped, summed
 
 Breaks = int | tuple[float, ...] | None
@@ -32,9 +33,11 @@ class Spline(Funklet):
         for name in ("time", "freq"):
             object.__setattr__(self, name, _breaks(name, getattr(self, name)))
         if self.time is None and self.freq is None:
-            raise ValueError("a spline needs pieces in time or in frequency: Spline(time=8), or their ends in s and Hz")
+            raise ConfigError(
+                "a spline needs pieces in time or in frequency: Spline(time=8), or their ends in s and Hz"
+            )
         if count("the degree of a spline", self.degree, 0) is None:
-            raise ValueError("a spline needs a degree")
+            raise ConfigError("a spline needs a degree")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,7 +79,7 @@ def _breaks(name: str, given: Any) -> Breaks:
         return count(f"the pieces of a spline in {name}", given, 1)
     ends = np.asarray(given, float)
     if ends.ndim != 1 or ends.size < 2 or not np.isfinite(ends).all() or not (np.diff(ends) > 0).all():
-        raise ValueError(
+        raise ConfigError(
             f"the ends of the pieces of a spline in {name} must be two or more rising numbers, not {given!r}"
         )
     return tuple(ends.tolist())

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..funklets import Funklet, from_text, to_text
 from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable, Table, columns, normalise, scalars
 
@@ -76,7 +76,7 @@ def decode(path: Path) -> tuple[list[GroupSolutions], Meta]:
             return _read_all(path, file), meta
     except KeyError as error:
         raise DataError(f"{path} is incomplete: {error.args[0]}; make the solutions anew") from error
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} is damaged or half-written ({error}); make the solutions anew") from error
 
 

@@ -13,7 +13,7 @@ from scipy.interpolate import BSpline, make_lsq_spline
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.errors import ForestError, SolveError
+from rimetree.errors import ConfigError, ForestError, SolveError
 from rimetree.funklets import Composed, Function, LogPolynomial, On, Polynomial, Spline, from_text, to_text
 from rimetree.funklets.spline import basis
 
@@ -253,7 +253,7 @@ def test_faults_at_the_line(start: Any, options: Any, words: str) -> None:
     lambda: Composed(On(Polynomial(), time=(0, 2)), On(Polynomial(), time=(1, 3))),
 ])  # fmt: skip
 def test_impossible_funklets(make: Any) -> None:
-    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+    with pytest.raises(ConfigError, match=r"^[^\n]+$"):
         make()
 
 
