@@ -27,8 +27,8 @@ from ..solve.status import Status
 from ..solve.sums import ElementTable
 from .blocks import merged
 from .cascade import Cascade
-from .flagging import equation_flags
 from .dense import refuse_large
+from .flagging import equation_flags
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
