@@ -27,6 +27,7 @@ from ..solve.status import Status
 from ..solve.sums import ElementTable
 from .blocks import merged
 from .cascade import Cascade
+from .dense import refuse_large
 from .flagging import equation_flags
 from .known import bounded, constraints
 from .solvable import SolverNode
@@ -224,6 +225,7 @@ class ClassFit:
         )
         components = []
         for part in problem.components():
+            refuse_large(self._name(part), part)
             tie = walk.part(part.unknowns) if walk else None
             outcome = (
                 solve_smooth(part, theta, settings, tie) if tie and any(tie.axes) else solve(part, theta, settings)

@@ -231,7 +231,7 @@ class JointFit:
                 text = f"the {item.kind} between {keeper} and {held} is not determined: it goes to {keeper}"
             else:
                 shape = self._shape(problem, item, x)
-                text = f"{item.kind} and {shape} of {held} are not determined both: it goes to {item.kind}"
+                text = f"{item.kind} and {shape} of {held} are not both determined: it goes to {item.kind}"
             texts[f"{self.name}: {text}, and errors are those with it held in {held}"] = None
         return list(texts)
 

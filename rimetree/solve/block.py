@@ -10,6 +10,7 @@ from .bounds import Prior, add_prior, hold, pin, release
 from .fit import Fit
 from .linear import finish, turn, turn_back
 from .normal import normal, pack
+from .outcome import NULL_DIRECTIONS
 from .plain import Normal
 from .problem import AtomValues
 from .simd import LANES
@@ -84,15 +85,14 @@ class Block:
             return
         course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.rules.alternations, 0, 1)
         add_prior(course.prior, course.theta, course.H, course.g, chi2)
-        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
-        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES), null)
+        variance = np.empty((n, LANES))
+        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES))
         variance[pins] = 0.0
         fit.variance[:, self.s0 + worked] = variance[:, worked]
 
-    def _errors(
-        self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, null: np.ndarray
-    ) -> None:
-        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held."""
+    def _errors(self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held. Null directions (n, m, LANES): twice as many
+        are looked for as long as the last is one."""
         fit, course = self.fit, self.course
         bounds = fit.rules.bounds
         held = np.zeros((len(bounds.unknown), LANES), np.bool_)
@@ -100,9 +100,17 @@ class Block:
         turn(course.H, course.theta, turned)
         hold(bounds, course.theta, course.H, course.g, held)
         pin(course.H, pins)
-        finish(course.H, fit.directions, variance, rank, condition, null)
+        n, m = fit.problem.count, NULL_DIRECTIONS
+        while True:
+            m = min(n, m)
+            null, start = np.empty((n, m, LANES)), np.random.default_rng(0).normal(size=(n, m))
+            finish(course.H, start, variance, rank, condition, null)
+            if m == n or not null[:, -1].any():
+                break
+            m *= 2
         release(bounds, held, variance)
         turn_back(null, course.theta, turned)
+        return null
 
     def part(self, made: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """These intervals' share of the normal equations of all."""
@@ -137,13 +145,14 @@ class Block:
         worked = np.isfinite(course.chi2[0, : self.count])
         if not worked.any():
             return
-        variance, null = np.empty((n, LANES)), np.empty((n, fit.null.shape[1], LANES))
+        variance = np.empty((n, LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
         place = np.arange(n)
         with np.errstate(divide="ignore", invalid="ignore"):
             alone = 1 / course.H[place * (place + 3) // 2]
-        self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, null)
+        null = self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition)
+        fit.nulls[self.s0] = np.where(worked, null[..., : self.count], 0.0)
         into = np.arange(self.s0, self.where.stop)[worked]
         fit.alone[:, into] = alone[:, : self.count][:, worked]
-        for whole, own in ((fit.variance, variance), (fit.null, null), (fit.rank, rank), (fit.condition, condition)):
+        for whole, own in ((fit.variance, variance), (fit.rank, rank), (fit.condition, condition)):
             whole[..., into] = own[..., : self.count][..., worked]

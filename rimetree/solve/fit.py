@@ -6,7 +6,6 @@ import numpy as np
 
 from .bounds import Constraints, Prior, clip
 from .forms import Tables
-from .outcome import NULL_DIRECTIONS
 from .outside import PACKAGES
 from .problem import Problem
 from .settings import Settings
@@ -45,8 +44,8 @@ class Fit:
         self.condition, self.variance = np.full(S, np.inf), np.full((n, S), np.nan)
         self.alone = np.full((n, S), np.nan)
         """Variance of each unknown if all others were known."""
-        self.null = np.zeros((n, min(n, NULL_DIRECTIONS), S))
-        self.directions = np.random.default_rng(0).normal(size=self.null.shape[:2])
+        self.nulls: dict[int, np.ndarray] = {}
+        """Of each block of intervals, by its first: null directions (n, m, intervals)."""
         order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
         gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
@@ -68,3 +67,11 @@ class Fit:
         self.data = self.data + (precision > 0).sum(0)
         self.floor = self.floor + 1e-15 * (precision * mean**2).sum(0)
         return Prior(mean, precision)
+
+    def null(self) -> np.ndarray:
+        """Null directions (n, m, S) of all intervals, zero beyond those that there are."""
+        widest = max((a.shape[1] for a in self.nulls.values()), default=1)
+        result = np.zeros((self.problem.count, widest, self.problem.intervals))
+        for start, own in self.nulls.items():
+            result[:, : own.shape[1], start : start + own.shape[2]] = own
+        return result

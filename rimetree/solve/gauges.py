@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import combinations, pairwise, takewhile
 
 import numpy as np
 
@@ -130,6 +130,10 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     alive[first] = alive[first + 1] = alive[first] | alive[first + 1]
     words: list[str] = []
     turns: list[Turn] = []
+    for text, directions in _products(meaning, matrices, theta, alive):
+        if space.shape[1] >= len(directions) and all(_inside(d, space) for d in directions):
+            words.append(text)
+            space = _without(space, directions)
     for group in _partitions(meaning, matrices, theta, alive):
         own = [m for m in group if _inside(m.direction, space)]
         if len(own) == len(group):
@@ -204,6 +208,31 @@ def _partitions(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive
                 for move in _moves(meaning, theta, chosen, ":".join([name, *stars])):
                     kinds.setdefault(move.kind, []).append(move)
             yield from kinds.values()
+
+
+def _products(
+    meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray
+) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Scale and phase between two labels, for each of the qualifiers that they have in common: factors of a product of which
+    only the product is known."""
+    alive = alive & ~_of_matrix(matrices, len(theta)) & (meaning.part > 0)
+    parts = np.array([node.partition(":") for node in meaning.node.tolist()])
+    found: dict[str, list[str]] = {}
+    for label, _, qualifier in dict.fromkeys(map(tuple, parts[alive].tolist())):
+        found.setdefault(label, []).append(qualifier)
+    for one, other in combinations(found, 2):
+        common = [q for q in found[one] if q in found[other]]
+        if len(common) < len(found[one]) or len(common) < 2:
+            continue
+        for kind in ("phase", "scale"):
+            directions = []
+            for qualifier in common:
+                ours, theirs = (alive & (parts[:, 0] == n) & (parts[:, 2] == qualifier) for n in (one, other))
+                first, second = (
+                    next(m for m in _moves(meaning, theta, c, "") if m.kind == kind) for c in (ours, theirs)
+                )
+                directions.append(first.direction - second.direction)
+            yield f"{kind} between {one} and {other}, for each of {len(common)}", directions
 
 
 def _matrix_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[_Move]:

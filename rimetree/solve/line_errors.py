@@ -17,14 +17,19 @@ def null_space(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
     S, n = lines.scale.shape
     chain = lines.walk.chain()
     order = np.argsort(chain, kind="stable").reshape(int(chain.max()) + 1, -1)
-    m = min(n, NULL_DIRECTIONS)
-    q = np.random.default_rng(0).normal(size=(S, n, m)) * (lines.scale > 0)[..., None]
-    for _ in range(3):
-        q = _orthonormal(lines.solve(q), order)
-    flat, image = (a[order].reshape(len(order), -1, m) for a in (q, lines.product(q)))
-    ritz = flat.swapaxes(1, 2) @ image
-    values, turn = np.linalg.eigh((ritz + ritz.swapaxes(1, 2)) / 2)
-    isnull = abs(values - RIDGE) < NULL
+    m = NULL_DIRECTIONS
+    while True:
+        m = min(n, m)
+        q = np.random.default_rng(0).normal(size=(S, n, m)) * (lines.scale > 0)[..., None]
+        for _ in range(3):
+            q = _orthonormal(lines.solve(q), order)
+        flat, image = (a[order].reshape(len(order), -1, m) for a in (q, lines.product(q)))
+        ritz = flat.swapaxes(1, 2) @ image
+        values, turn = np.linalg.eigh((ritz + ritz.swapaxes(1, 2)) / 2)
+        isnull = abs(values - RIDGE) < NULL
+        if m == n or not isnull.all(1).any():
+            break
+        m *= 2
     q[order] = (flat @ turn * isnull[:, None, :]).reshape(*order.shape, n, m)
     smallest = np.where(isnull, np.inf, abs(values)).min(1)
     return q, (_largest(lines, order, chain) / smallest)[chain]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NULL_DIRECTIONS = 8
-"""Null directions looked for: more than a common matrix per component has is rare."""
+"""Null directions looked for at first: more than a common matrix per component has is rare."""
 
 
 @dataclass(slots=True, eq=False)

@@ -25,7 +25,8 @@ def verdict(fit: Fit) -> Outcome:
     atoms = problem.atoms(fit.theta)
     blind = fit.seen & np.isnan(fit.variance) & (fit.status == Status.CONVERGED)
     fit.variance[blind] = np.inf
-    free = scaled(atoms, problem.atom_unknown, problem.blocks, fit.null) & (fit.status == Status.CONVERGED)
+    null = fit.null()
+    free = scaled(atoms, problem.atom_unknown, problem.blocks, null) & (fit.status == Status.CONVERGED)
     free |= insensitive(atoms, problem.atom_unknown, blind)
     fit.status[free.any(0)] = Status.SINGULAR
     own, dof = fit.theta[problem.unknowns], fit.data - fit.rank
@@ -41,7 +42,7 @@ def verdict(fit: Fit) -> Outcome:
         fit.settings.min_snr,
     )
     number, freedom = freedoms(
-        problem.meaning, problem.retract.matrices, own, fit.null, problem.structure.setdefault("freedoms", {})
+        problem.meaning, problem.retract.matrices, own, null, problem.structure.setdefault("freedoms", {})
     )
     referred = _refer(fit, number, freedom, ~lost & ~free) if fit.settings.reference else {}
     gauge, gauges = in_words(number, freedom)
@@ -54,7 +55,7 @@ def verdict(fit: Fit) -> Outcome:
         fit.rank,
         fit.condition,
         fit.variance,
-        fit.null,
+        null,
         free,
         lost,
         gauge,

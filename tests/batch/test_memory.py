@@ -9,6 +9,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
+from rimetree.batch import dense
 
 
 def gains(ms: rt.MeasurementSet, value: object, solint: object) -> rt.Forest:
@@ -89,3 +90,16 @@ def test_an_interval_whose_sums_do_not_fit_is_refused_before_work(kit):
         gains(ms, [[1 + 0j], [0j]], None).run(ms, progress=False, memory=1e5)
     with pytest.raises(rt.ConfigError, match=r"one slot of all baselines needs"):
         gains(ms, 1 + 0j, None).run(ms, progress=False, memory=1e3)
+
+
+def test_normal_matrices_beyond_memory_are_refused(kit, monkeypatch):
+    """20 unknowns: 4 triangles of 210 numbers for each of 8 lanes."""
+    o = kit.observe()
+    ms = rt.MeasurementSet(o.path)
+    monkeypatch.setattr(dense, "available_memory", lambda: 4 * 8 * 8 * 210 - 1)
+    with pytest.raises(
+        rt.SolveError, match=r"gx\+gy: 20 unknowns in one solution interval, .* GB are free; solve fewer"
+    ):
+        gains(ms, 1 + 0j, None).run(ms, progress=False)
+    monkeypatch.setattr(dense, "available_memory", lambda: 4 * 8 * 8 * 210)
+    assert gains(ms, 1 + 0j, None).run(ms, progress=False).converged

@@ -1,0 +1,24 @@
+"""Memory of normal matrices that are made: refused before it is taken."""
+
+from __future__ import annotations
+
+from ..errors import SolveError
+from ..solve.problem import Problem
+from ..solve.simd import LANES
+from ..solve.threads import threads
+from .tiling import available_memory
+
+COPIES = 4
+"""Packed triangles that a block of intervals holds at once: the matrix, its share in the making, scaled, and factored."""
+
+
+def refuse_large(name: str, part: Problem) -> None:
+    """Raises SolveError where the normal matrices of the unknowns of one interval, eight intervals per thread, do not fit in memory."""
+    blocks = min(threads(), -(-part.intervals // LANES))
+    needed, free = COPIES * blocks * LANES * 8 * part.count * (part.count + 1) // 2, available_memory()
+    if needed > free:
+        raise SolveError(
+            f"{name}: {part.count:,} unknowns in one solution interval, whose normal matrices take {needed / 1e9:.3g} GB, and "
+            f"{free / 1e9:.3g} GB are free; solve fewer Parms at once, or give some of them other solution intervals: "
+            "classes of different ones are solved without a matrix"
+        )
