@@ -23,8 +23,8 @@ from .cascade import Cascade
 from .state import State
 from .tables import Visibilities
 
-BYTES = 16
-"""Memory per visibility: words of flags, flags and weights of equations."""
+BYTES = 32
+"""Memory per visibility: data and words of flags as they are gathered, flags and weights of equations."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,6 +70,10 @@ def changed(families: Mapping[int, Family]) -> set[int]:
     """Families whose flags are not simply those of all data below them."""
     found: set[int] = set()
     data: set[int] = set()
+    classes = {family.cls for family in families.values()}
+    makers = any(cls.flag_rule is not None or cls.sees_flags for cls in classes)
+    if not makers and not any(family.options.get("flagsets") for family in families.values()):
+        return found
     for number, family in families.items():
         kids = {kid.family for kid in family.kids}
         if family.cls.role == "data" or kids & data:
