@@ -161,7 +161,7 @@ class SolveRun:
             places = places if drift is None else [drift.placed, *places]
             for here, tables in zip(fixed, () if drift is None else drift.tables, strict=drift is not None):
                 here.parms += tables
-            notes = [f"{work.keys[0]}: {LOST}"] if drift is None else []
+            notes = [f"{work.keys[0]}: {LOST}"] if drift is None or drift.averaged else []
         ns = Scope()
         keys = [placed.key for placed in (*solved, *beside)]
         chain.solve(ns, ms, [*places, *right], keys, hands, (block.data_col, block.model_col), **options)

@@ -21,6 +21,7 @@ from ..trees.terms import Placed, Term, term
 from .config import Step
 from .interpolate import NEAR
 from .reference import Survey, refer
+from .settling import complete
 
 KEY = "drift"
 ROUNDS = 2
@@ -32,33 +33,49 @@ ENOUGH = 0.9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drift:
-    """Gains per slot: the fixed term that takes them out, and their values x, y of each group."""
+    """Gains per slot, or else per solution interval: the fixed term that takes them out, and their values x, y of each group."""
 
     placed: Placed
     tables: Sequence[Sequence[ParmTable]]
 
+    @property
+    def averaged(self) -> bool:
+        """Whether gains per slot were lost in the noise, and these are of the term's own intervals."""
+        return self.placed.solint[0] != 1
+
     def give_back(self, step: Step, number: int, group: Any, own: dict[str, ParmTable]) -> None:
         """Put the mean gain over each solution interval into the solved term, where it can hold one."""
         slots = time_intervals(step.solint[0], group.time, group.interval, group.scan)
-        means = []
-        for table in self.tables[number]:
+        slots = np.unique(slots) if self.averaged else slots
+        means = {}
+        for hand, table in zip("xy", self.tables[number], strict=True):
             row = {qualifiers[-1]: i for i, qualifiers in enumerate(table.qualifiers)}
             wanted = [row[qualifiers[-1]] for qualifiers in next(iter(own.values())).qualifiers]
-            means.append(_mean(table, slots)[wanted][..., None, None, None])
-        absorbed = step.term.absorb({what: table.values for what, table in own.items()}, *means)
+            mean, found = _mean(table, slots)
+            means[hand] = mean[wanted][..., None, None, None]
+            for what, solved in own.items():
+                if what[-1] == hand:  # what multiplies no signal is not known
+                    nothing = ~found[wanted][..., None] & (solved.status == Status.CONVERGED)
+                    solved.status = np.where(nothing, Status.LOW_SNR, solved.status)
+        absorbed = step.term.absorb({what: table.values for what, table in own.items()}, means["x"], means["y"])
         for what, values in absorbed.items():
             own[what].values = values
 
 
 def helps(step: Step, earlier: Sequence[Step], groups: Sequence[Any]) -> bool:
-    """Whether a term is found apart from gains that drift: it is diagonal, has several channels and longer intervals than they."""
+    """Whether a term is found apart from gains that drift: it is diagonal, has several channels and longer intervals than they.
+
+    Terms that are phases only are, whatever their intervals: steps in phase are of the right size where the amplitude is.
+    """
     if not step.term.diagonal or step.term.common or step.term.hands != "parallel":
         return False
     if any(not s.term.diagonal for s in earlier):
         return False
-    shortest = min([1 << 30, *(_longest(s, groups) for s in earlier if _is_gain(s.term))])
+    gains = [_longest(s, groups) for s in earlier if _is_gain(s.term)]
     several = step.term.spectral or any(freq_intervals(step.solint[1], g.freq, g.width)[-1] for g in groups)
-    return bool(several and _longest(step, groups) > 1 and shortest >= _longest(step, groups))
+    if not gains:
+        return bool(several and (step.term.spectral or _longest(step, groups) > 1))
+    return bool(several and min(gains) >= _longest(step, groups) > 1)
 
 
 def _is_gain(of: Term) -> bool:
@@ -75,49 +92,63 @@ def fit(
     start: Solutions | None, surveys: Sequence[Survey], ref: str | None, hands: str, together: bool,
     columns: tuple[str, str], memory: float | None, **options: Any,
 ) -> Drift | None:  # fmt: skip
-    """Gains per slot of what the fixed terms, and the solved one at its start, leave. None where they are lost in the noise."""
-    gain = Placed(KEY, term("G"), solint=(1, None), band=solved.band)
-    drifting = replace(gain, fixed=dict.fromkeys(gain.term.params, (True, False)))
-    steady = replace(solved, fixed=dict.fromkeys(solved.term.params, (True, True)))
+    """Gains of what the fixed terms, and the solved one at its start, leave: per slot, or per solution interval where those are
+    lost in the noise. None where both are."""
 
     def report(places: Sequence[Placed], key: str, given: Sequence[GroupSolutions], start: Solutions | None) -> Any:
         ns = Scope()
         chain.solve(ns, ms, [*places, *right], [key], hands, columns, **options)
         return ns.forest().run(ms, memory=memory, progress=False, start=start, fixed=Solutions(list(given)))
 
-    made = None
-    for _ in range(ROUNDS):
+    steady = replace(solved, fixed=dict.fromkeys(solved.term.params, (True, True)))
+    for solint in dict.fromkeys((1, solved.solint[0])):
+        gain = Placed(KEY, term("G"), solint=(solint, None), band=solved.band)
+        drifting = replace(gain, fixed=dict.fromkeys(gain.term.params, (True, False)))
+        made: list[list[ParmTable]] | None = None
+        at = start
+        for _ in range(ROUNDS):
+            if made is not None:
+                found = report([drifting, *left, solved], solved.key, _with(fixed, made), at)
+                at = Solutions([replace(g, jones=[], solvers=[]) for g in found.tables.groups])
+            given = fixed if at is None else _with(fixed, [group.parms for group in at.groups])
+            after = report([gain, *left, *([] if at is None else [steady])], KEY, given, None)
+            made = _gains(after.tables.groups, gain, surveys, ref, together)
+            if made is None:
+                break
         if made is not None:
-            found = report([drifting, *left, solved], solved.key, _with(fixed, made), start)
-            start = Solutions([replace(g, jones=[], solvers=[]) for g in found.tables.groups])
-        given = fixed if start is None else _with(fixed, [group.parms for group in start.groups])
-        after = report([gain, *left, *([] if start is None else [steady])], KEY, given, None)
-        made = []
-        for survey, tables in zip(surveys, after.tables.groups, strict=True):
-            own = {what: next(t for t in tables.parms if t.label == f"{KEY}.{what}") for what in gain.term.params}
-            status = np.stack([table.status for table in own.values()])
-            good, there = np.isin(status, list(NEAR)), status != Status.NO_DATA
-            if good.sum() < ENOUGH * there.sum():
-                return None
-            refer({KEY: (gain.term, own)}, survey.order(ref), survey.antennas, together)
-            for table in own.values():
-                table.status = np.where(np.isin(table.status, list(NEAR)), Status.CONVERGED, table.status)
-            made.append(list(own.values()))
-    assert made is not None
-    return Drift(drifting, made)
+            return Drift(drifting, made)
+    return None
+
+
+def _gains(
+    groups: Sequence[GroupSolutions], gain: Placed, surveys: Sequence[Survey], ref: str | None, together: bool
+) -> list[list[ParmTable]] | None:
+    """x and y of each group, the reference antenna's phase taken out; None where too many are lost in the noise."""
+    made = []
+    for survey, tables in zip(surveys, groups, strict=True):
+        found = {what: [t for t in tables.parms if t.label == f"{KEY}.{what}"] for what in gain.term.params}
+        own = complete({what: one[0] if one else None for what, one in found.items()}, gain.term)
+        status = np.stack([table.status for table in own.values()])
+        good, there = np.isin(status, list(NEAR)), status != Status.NO_DATA
+        if good.sum() < ENOUGH * there.sum():
+            return None
+        refer({KEY: (gain.term, own)}, survey.order(ref), survey.antennas, together)
+        for table in own.values():
+            table.status = np.where(np.isin(table.status, list(NEAR)), Status.CONVERGED, table.status)
+        made.append(list(own.values()))
+    return made
 
 
 def _with(groups: Sequence[GroupSolutions], more: Sequence[Sequence[ParmTable]]) -> list[GroupSolutions]:
     return [replace(group, parms=[*group.parms, *tables]) for group, tables in zip(groups, more, strict=True)]
 
 
-def _mean(table: ParmTable, slots: np.ndarray) -> np.ndarray:
-    """(antennas, intervals): mean amplitude, at the phase of the sum of unit phases; 1 where there is no solution."""
+def _mean(table: ParmTable, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(antennas, intervals): mean amplitude, at the phase of the sum of unit phases, 1 where there is no solution; and where some is."""
     values = table.values[:, :, 0, 0, 0]
     size = np.where(table.status[:, :, 0] == Status.CONVERGED, np.abs(values), 0.0)
     unit = np.divide(values, size, where=size > 0, out=np.zeros_like(values))
     count, total, turned = (np.zeros((len(values), slots[-1] + 1), kind) for kind in (int, float, complex))
     for sums, parts in ((count, size > 0), (total, size), (turned, unit)):
         np.add.at(sums.T, slots, parts.T)
-    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1) * np.exp(1j * np.angle(turned)), 1)
-    return mean
+    return np.where(count > 0, total / np.maximum(count, 1) * np.exp(1j * np.angle(turned)), 1), count > 0
