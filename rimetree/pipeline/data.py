@@ -16,6 +16,7 @@ from ..io.sets import MeasurementSets
 from ..trees.terms.base import Band
 from . import syntax
 from .reference import Survey, survey
+from .rfi import Limits, limits
 
 Opened = MeasurementSet | MeasurementSets
 
@@ -74,6 +75,7 @@ class Data:
         self.path, self.taql, self.antennas = ", ".join(self.paths), taql, antennas
         self._opened: dict[Any, Opened] = {}
         self._surveys: dict[Any, Survey] = {}
+        self._limits: dict[Any, Limits] = {}
         self.whole = self._open(False, taql=taql, antennas=antennas)
 
     def _open(self, combined: bool, **selection: Any) -> Opened:
@@ -106,10 +108,18 @@ class Data:
 
     def survey(self, ms: Opened, group: Any, model: str) -> Survey:
         """What a look at a group tells, looked up once."""
-        key = (group.spw_id, group.field_name, group.time.size, float(group.time[0]), group.freq.size, model)
+        key = (*_identity(group), model)
         if key not in self._surveys:
             self._surveys[key] = survey(ms, group, model)
         return self._surveys[key]
+
+    def limits(self, ms: Opened, window: Window, column: str, threshold: float, group: Any) -> Limits:
+        """Amplitudes of a column beyond which samples of a group are outliers, looked up once."""
+        hidden = window.hidden(group)
+        key = (*_identity(group), column, threshold, b"" if hidden is None else hidden.tobytes())
+        if key not in self._limits:
+            self._limits[key] = limits(ms, group, column, threshold, hidden)
+        return self._limits[key]
 
     def antenna(self, wanted: str | int) -> str | None:
         """The name of a reference antenna given by name or number; None for auto. ConfigError where there is none."""
@@ -131,6 +141,11 @@ class Data:
         for ms in (self.whole, *self._opened.values()):
             ms.close()
         self._opened.clear()
+
+
+def _identity(group: Any) -> tuple[Any, ...]:
+    """What tells a group from all others of the same data."""
+    return group.spw_id, group.field_name, group.time.tobytes(), group.freq.tobytes()
 
 
 def absent(ms: Opened) -> list[str]:

@@ -1,49 +1,136 @@
-"""Outliers among visibilities."""
+"""Outliers among visibilities: amplitudes far above the median of their baseline, correlation and scan.
+
+How far is too far is found once, in a pass of its own: what is an outlier depends neither on tiles nor on memory.
+"""
+
+# Kernels take arrays only; annotations would repeat that on every argument.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import numba as nb
 import numpy as np
 
+from ..solve.memory import OPTIONS
+from ..solve.threads import in_turns, take
+
 SAMPLES = 10
-"""Unflagged samples that a baseline must have in a tile before any is called an outlier."""
+"""Unflagged samples that a baseline must have in a scan before any is called an outlier."""
+
+ENOUGH = 8192
+"""Samples of a baseline and scan that tell the median to 1.4 % of sigma. Where there are more, every second slot is looked
+at, or third..."""
+
+HELD = 1 << 28
+"""Bytes of amplitudes held at a time: fewer slots, where there are many baselines."""
+
+SIGMA = 1.4826
+"""Standard deviation of normal numbers over their median absolute deviation."""
 
 
-def outliers(tile: Any, column: str, threshold: float) -> int:
-    """Flag samples of a tile whose amplitude is more than `threshold` robust sigmas above the median of their baseline.
+@dataclass(frozen=True, slots=True, eq=False)
+class Limits:
+    """Largest amplitudes that are no outliers: (baselines, scans, correlations); `scan` (nslot,): which of these a slot is in."""
 
-    Per baseline, correlation and scan; sigma = 1.4826 times the median absolute deviation. A hit in one correlation flags
-    all. Returns how many samples (of all correlations) were flagged.
+    most: np.ndarray
+    scan: np.ndarray
+
+    def flag(self, tile: Any, column: str) -> int:
+        """Flag the outliers of a tile, all correlations where one is. Returns how many samples were flagged."""
+        scan = self.scan[tile.start : tile.stop]
+        return sum(in_turns(_flag, tile.columns[column], tile.rows, tile.flags, self.most, scan))
+
+
+def limits(ms: Any, group: Any, column: str, threshold: float, hidden: np.ndarray | None) -> Limits:
+    """Median amplitude plus `threshold` robust sigmas (1.4826 times the median absolute deviation) of what is not flagged.
+
+    `hidden` (nchan,): channels that do not count; None: all do.
     """
-    values = tile.columns[column]
-    hits = np.zeros(values.shape[:2], bool)
-    scans = tile.group.scan[tile.start : tile.stop]
-    for scan in np.unique(scans):
-        rows = tile.rows[:, scans == scan]
-        for of_baseline in rows:
-            own = of_baseline[of_baseline >= 0]
-            if own.size:
-                hits[own] |= _hits(values[own], tile.flags[own] != 0, threshold)
-    fresh = hits[..., None] & (tile.flags == 0)
-    tile.flags[fresh] = 1
-    return int(fresh.sum())
+    numbers, scan = np.unique(group.scan, return_inverse=True)
+    shape = len(group.rows), group.freq.size, len(group.corrs)
+    most = np.full((shape[0], numbers.size, shape[2]), np.inf)
+    unseen = np.zeros(shape[1], np.bool_) if hidden is None else hidden
+    for number in range(numbers.size):
+        slots = np.flatnonzero(scan == number)
+        few = max(1, min(ENOUGH // shape[1], HELD // (4 * int(np.prod(shape)))))
+        slots = slots[:: -(-slots.size // few)]
+        size = np.full((slots.size, *shape), np.nan, np.float32)
+        for part in _runs(slots):
+            for tile in ms.reader(group, [column], [part], weights=True):
+                first = int(np.searchsorted(slots, tile.start))
+                in_turns(_fill, size[first:], tile.columns[column], tile.rows, tile.flags, unseen)
+        in_turns(_limits, size, most[:, number], float(threshold))
+    return Limits(most, scan.astype(np.int64))
 
 
-def _hits(values: np.ndarray, bad: np.ndarray, threshold: float) -> np.ndarray:
-    """(rows, channels) True where some correlation of (rows, channels, correlations) is an outlier."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        size = np.abs(values)
-    size[bad | ~np.isfinite(size)] = np.nan
-    flat = size.reshape(-1, size.shape[-1])
-    found = np.zeros(flat.shape, bool)
-    for c in range(flat.shape[1]):
-        good = flat[:, c][np.isfinite(flat[:, c])]
-        if good.size < SAMPLES:
-            continue
-        middle = np.median(good)
-        sigma = 1.4826 * np.median(np.abs(good - middle))
-        if sigma > 0:
-            with np.errstate(invalid="ignore"):
-                found[:, c] = flat[:, c] > middle + threshold * sigma
-    return np.asarray(found.any(1).reshape(size.shape[:2]))
+def _runs(slots: np.ndarray) -> list[slice]:
+    """Slots as slices of neighbours."""
+    edges = np.flatnonzero(np.diff(slots) != 1) + 1
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in np.split(slots, edges)]
+
+
+@nb.njit(**OPTIONS)
+def _fill(size, values, rows, flags, hidden, counter):
+    """size[slot, baseline] = amplitudes of a row, NaN where they do not count."""
+    b = take(counter)
+    while b < rows.shape[0]:
+        for s in range(rows.shape[1]):
+            row = rows[b, s]
+            if row >= 0:
+                for f in range(values.shape[1]):
+                    for c in range(values.shape[2]):
+                        x = values[row, f, c]
+                        good = flags[row, f, c] == 0 and not hidden[f]
+                        size[s, b, f, c] = np.float32(np.hypot(x.real, x.imag)) if good else np.float32(np.nan)
+        b = take(counter)
+
+
+@nb.njit(**OPTIONS)
+def _limits(size, most, threshold, counter):
+    """most (baselines, correlations) from amplitudes (slots, baselines, channels, correlations)."""
+    slots, baselines, channels, corrs = size.shape
+    room = np.empty(slots * channels, np.float32)
+    b = take(counter)
+    while b < baselines:
+        for c in range(corrs):
+            count = 0
+            for s in range(slots):
+                for f in range(channels):
+                    if np.isfinite(size[s, b, f, c]):
+                        room[count] = size[s, b, f, c]
+                        count += 1
+            if count >= SAMPLES:
+                middle = np.median(room[:count])
+                for i in range(count):
+                    room[i] = abs(room[i] - middle)
+                sigma = SIGMA * np.median(room[:count])
+                if sigma > 0:
+                    most[b, c] = middle + threshold * sigma
+        b = take(counter)
+
+
+@nb.njit(**OPTIONS)
+def _flag(values, rows, flags, most, scan, counter):
+    """Flag all correlations where one is above its limit; how many samples."""
+    fresh = 0
+    b = take(counter)
+    while b < rows.shape[0]:
+        for s in range(rows.shape[1]):
+            row = rows[b, s]
+            if row < 0:
+                continue
+            for f in range(values.shape[1]):
+                hit = False
+                for c in range(values.shape[2]):
+                    x = values[row, f, c]
+                    far = x.real * x.real + x.imag * x.imag > most[b, scan[s], c] ** 2
+                    hit |= far and flags[row, f, c] == 0 and np.isfinite(x.real) and np.isfinite(x.imag)
+                if hit:
+                    for c in range(values.shape[2]):
+                        fresh += flags[row, f, c] == 0
+                        flags[row, f, c] |= 1
+        b = take(counter)
+    return fresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,8 @@ class SolveRun:
         surveys = [self.data.survey(ms, group, block.model_col) for group in ms.groups]
         polarised = any(s.polarised for s in surveys)
         made = Flagging if block.flag_residuals else View
-        view = made(ms, window.hidden, block.rfi_threshold, block.data_col)
+        limits = partial(self.data.limits, ms, window, block.data_col, block.rfi_threshold)
+        view = made(ms, window.hidden, limits if block.rfi_threshold else None, block.data_col)
         left, right, fixed = self._others(work, window, view)
         pin = None if polarised else surveys[0].live(self.ref)
         solved = [Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps]

@@ -11,25 +11,24 @@ from ..batch.cascade import correlations
 from ..parms.intervals import freq_intervals, time_intervals
 from ..trees.guesses import Seen
 from .reference import baseline_numbers
-from .rfi import outliers
+from .rfi import Limits
 
 
 class View:
     """A MeasurementSet of which some channels are hidden and outliers are flagged while reading.
 
-    hidden     group -> (nchan,) True for channels that are not selected; None: all are
-    threshold  flag what is so many robust sigmas above the median amplitude of its baseline (`rfi.outliers`); 0: nothing
-    column     the column that outliers are sought in
+    hidden  group -> (nchan,) True for channels that are not selected; None: all are
+    limits  group -> amplitudes of `column` beyond which a sample is an outlier; None: there are none
     """
 
     def __init__(
         self,
         ms: Any,
         hidden: Callable[[Any], np.ndarray | None] | None = None,
-        threshold: float = 0.0,
+        limits: Callable[[Any], Limits] | None = None,
         column: str = "DATA",
     ) -> None:
-        self._ms, self._hidden, self._threshold, self._column = ms, hidden, threshold, column
+        self._ms, self._hidden, self._limits, self._column = ms, hidden, limits, column
         self._outliers: dict[tuple[int, int], int] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -41,8 +40,8 @@ class View:
         for tile in self._ms.reader(group, columns, tiles, *args, **options):
             if hidden is not None:
                 tile.flags[:, hidden] = 1
-            if self._threshold > 0 and self._column in tile.columns:
-                self._outliers[id(tile.group), tile.start] = outliers(tile, self._column, self._threshold)
+            if self._limits and self._column in tile.columns:
+                self._outliers[id(tile.group), tile.start] = self._limits(group).flag(tile, self._column)
             yield tile
 
     @property

@@ -42,6 +42,8 @@ class Block:
             np.full((1, LANES), np.nan),
             self._padded(fit.constant[None]),
             self._padded(fit.floor[None])[0],
+            self._padded(fit.power[None])[0],
+            np.array([fit.alternations]),
             self._padded(fit.dof[None])[0],
             np.full((1, LANES), float(fit.settings.damping)),
             np.zeros((1, LANES)),
@@ -65,7 +67,7 @@ class Block:
     def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """H, g and chi2 of every `chunks`-th member."""
         H, g, chi2 = np.empty_like(self.course.H), np.empty_like(self.course.g), np.empty((1, LANES))
-        blocks_only = k < self.fit.rules.alternations
+        blocks_only = k < self.course.alternations[0]
         normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
         return H, g, chi2
 
@@ -83,7 +85,7 @@ class Block:
         worked = np.flatnonzero(pins.any(0))
         if not worked.size:
             return
-        course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.rules.alternations, 0, 1)
+        course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.alternations, 0, 1)
         add_prior(course.prior, course.theta, course.H, course.g, chi2)
         variance = np.empty((n, LANES))
         self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES))
@@ -139,7 +141,7 @@ class Block:
         fit, course, n = self.fit, self.course, self.fit.problem.count
         fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
         fit.status[self.where] = course.status[: self.count]
-        alternated = np.where(np.isfinite(course.chi2[0]), fit.rules.alternations, 0)
+        alternated = np.where(np.isfinite(course.chi2[0]), course.alternations[0], 0)
         fit.iterations[self.where] = (course.iterations + alternated)[: self.count]
         fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
         worked = np.isfinite(course.chi2[0, : self.count])

@@ -27,7 +27,7 @@ class Fit:
         self.tables: Tables = problem.tables()
         self.data = problem.data()
         power = problem.power()
-        self.floor = 1e-15 * power
+        self.power, self.floor = power, 1e-15 * power
         self.constant = problem.constant()
         self.status = np.full(S, Status.ITERATION_LIMIT, np.uint8)
         self.seen = problem.seen()
@@ -49,11 +49,9 @@ class Fit:
         order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
         bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
         gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
-        alternations = ALTERNATIONS if problem.multiplicative and settings.algorithm not in PACKAGES else 0
+        self.alternations = ALTERNATIONS if problem.multiplicative and settings.algorithm not in PACKAGES else 0
         limits = self.constraints.bounds
-        self.rules = Rules(
-            order, bounds, gains, matrices, alternations, int(settings.max_iter), float(settings.tol), limits
-        )
+        self.rules = Rules(order, bounds, gains, matrices, int(settings.max_iter), float(settings.tol), limits)
         inside = np.ascontiguousarray(theta[problem.unknowns])
         clip(limits, inside)
         theta[problem.unknowns] = inside

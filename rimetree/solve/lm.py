@@ -86,7 +86,7 @@ def _plain(fit: Fit) -> None:
     active, k = blocks, 0
     while active:
         theta = _trial(fit, blocks)
-        made = (first if k < fit.rules.alternations else later)(fit.problem.atoms(theta), theta)
+        made = (first if any(k < b.course.alternations[0] for b in active) else later)(fit.problem.atoms(theta), theta)
         active, k = [block for block in active if block.advance(k, [block.part(made)])], k + 1
     for block in blocks:
         block.end()

@@ -25,6 +25,9 @@ LEAST_DAMPING = 1e-12
 BRAKE = 1e-4
 """Damping that begins to shorten steps along weakly constrained directions."""
 
+NEAR = 0.1
+"""Part of the data's power that a start may leave to count as near. One station wrong by half a turn among N leaves 8/N."""
+
 TRUSTED_DAMPING = 1e-5
 """A small predicted decrease means convergence only when the damping does not cause it."""
 
@@ -50,6 +53,10 @@ class Course(NamedTuple):
     """(1,): the part of chi2 that no parameter changes."""
     floor: np.ndarray
     """(LANES,): rounding errors of chi2."""
+    power: np.ndarray
+    """(LANES,): chi2 of the data by themselves."""
+    alternations: np.ndarray
+    """(1,): block-Jacobi steps before damped ones."""
     dof: np.ndarray
     damping: np.ndarray
     decrease: np.ndarray
@@ -71,7 +78,6 @@ class Rules(NamedTuple):
     gains: np.ndarray
     matrices: np.ndarray
     """See `Retraction`."""
-    alternations: int
     max_iter: int
     tol: float
     bounds: Bounds
@@ -90,13 +96,22 @@ def _alternate(course, rules, k, H, g):
 
 
 @nb.njit(**KERNEL)
+def _near(course):
+    """Whether all lanes start where the model has most of the data: block-Jacobi steps are for cold starts."""
+    near = True
+    for v in range(LANES):
+        near &= course.active[0, v] == 0.0 or course.start[0, v] <= NEAR * course.power[v]
+    return near
+
+
+@nb.njit(**KERNEL)
 def _judge(course, rules, v, k, chi2):
     """Whether lane v accepts its trial; ends it where it has converged, diverged, stalled, or used up its
     iterations."""
     if not course.active[0, v]:
         return False
     if np.isnan(course.chi2[0, v]):  # nothing accepted yet
-        if k == rules.alternations and k > 0 and not chi2 <= course.start[0, v]:
+        if k == course.alternations[0] and k > 0 and not chi2 <= course.start[0, v]:
             return False  # block-Jacobi steps ran away: the next trial is the start
         if not np.isfinite(chi2):
             course.status[v], course.active[0, v] = DIVERGED, 0.0
@@ -149,7 +164,10 @@ def advance(course, rules, k, H, g, chi2):
         for v in range(LANES):
             if course.active[0, v] and not np.isfinite(chi2[0, v]):
                 course.status[v], course.active[0, v] = DIVERGED, 0.0
-    if k < rules.alternations:
+        if course.alternations[0] > 1 and _near(course):
+            course.alternations[0] = 1  # this one, which makes no step: its normal equations are those of blocks only
+            return course.active.any()
+    if k < course.alternations[0]:
         _alternate(course, rules, k, H, g)
         return course.active.any()
     accepted, done = np.zeros((1, LANES)), np.empty((1, LANES))
@@ -208,6 +226,6 @@ def fit_linear(course, rules, t, data, atoms, unknown):
     k, more = np.int64(0), True  # a literal 0 would compile everything below twice
     while more:
         _linear_atoms(origin, course.trial, atoms, unknown, ur, ui)
-        normal(t, data, ur, ui, atoms[2], atoms[3], H, g, chi2, k < rules.alternations, 0, 1)
+        normal(t, data, ur, ui, atoms[2], atoms[3], H, g, chi2, k < course.alternations[0], 0, 1)
         more = advance(course, rules, k, H, g, chi2)
         k += 1
