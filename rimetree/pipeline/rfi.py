@@ -20,8 +20,8 @@ from ..solve.threads import in_turns, take
 SAMPLES = 10
 """Unflagged samples that a baseline must have in a scan before any is called an outlier."""
 
-ENOUGH = 8192
-"""Samples of a baseline and scan that tell the median to 1.4 % of sigma. Where there are more, every second slot is looked
+ENOUGH = 4096
+"""Samples of a baseline and scan that tell the median to 2 % of sigma. Where there are more, every second slot is looked
 at, or third..."""
 
 HELD = 1 << 28

@@ -1,14 +1,20 @@
 """A Measurement Set seen through something: channels left out, outliers flagged, what is written caught in memory."""
 
+# Kernels take arrays only; annotations would repeat that on every argument.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numba as nb
 import numpy as np
 
 from ..batch.cascade import correlations
 from ..parms.intervals import freq_intervals, time_intervals
+from ..solve.memory import OPTIONS
+from ..solve.threads import in_turns, take
 from ..trees.guesses import Seen
 from .reference import baseline_numbers
 from .rfi import Limits
@@ -112,7 +118,7 @@ class Collector(View):
 
     def write(self, tile: Any, name: str, values: np.ndarray) -> None:
         """Take what a Sink writes."""
-        self._pending[name] = values.copy()
+        self._pending[name] = values
         if len(self._pending) == len(self.names):
             data, model = (self._pending.pop(n) for n in self.names)
             self._add(tile, data, model)
@@ -130,25 +136,12 @@ class Collector(View):
     def _add(self, tile: Any, data: np.ndarray, model: np.ndarray) -> None:
         sums, power, slots, chans = self._cells(tile.group)
         inside = slots[tile.start : tile.stop]
-        starts = np.flatnonzero(np.diff(inside, prepend=-1))
-        bands = np.flatnonzero(np.diff(chans, prepend=-1))
+        bands = np.arange(chans.size) if self.spectral else chans
         places = correlations(tile.group.corrs)
         for element in self.elements:
-            corr = places[element]
-            if corr < 0:
-                continue
-            d, m = data[..., corr], model[..., corr]
-            weight = np.where(tile.flags[..., corr] != 0, np.float32(0), tile.weights[..., corr])
-            bad = ~(np.isfinite(d) & np.isfinite(m))
-            if bad.any():
-                d, m, weight = np.where(bad, 0, d), np.where(bad, 0, m), np.where(bad, 0, weight)
-            product = m.conj() * d * weight
-            square = (m.real**2 + m.imag**2) * weight
-            for total, values in ((sums, product), (power, square)):
-                if not self.spectral:
-                    values = np.add.reduceat(values, bands, axis=1)
-                raster = np.where((tile.rows >= 0)[..., None], values[tile.rows], 0)
-                total[element][:, inside[starts]] += np.add.reduceat(raster, starts, axis=1)
+            if places[element] >= 0:
+                cells = sums[element], power[element], inside, bands
+                in_turns(_correlate, *cells, data, model, tile.weights, tile.flags, tile.rows, places[element])
 
     def cells(self, group: Any) -> int:
         """Number of solution intervals of a group."""
@@ -172,3 +165,20 @@ class Collector(View):
                 np.arange(nt) * nf + f,
                 Seen(sums[..., band], power[..., band], pairs, order, group.freq[band], centre, linked),
             )
+
+
+@nb.njit(**OPTIONS)
+def _correlate(sums, power, slots, bands, data, model, weights, flags, rows, corr, counter):
+    """Add w conj(M) D and w |M|^2 of one correlation to the cells (baseline, t, f); what is not finite counts nowhere."""
+    b = take(counter)
+    while b < rows.shape[0]:
+        for s in range(rows.shape[1]):
+            row = rows[b, s]
+            for f in range(data.shape[1] if row >= 0 else 0):
+                d, m = np.complex128(data[row, f, corr]), np.complex128(model[row, f, corr])
+                w = float(weights[row, f if weights.shape[1] > 1 else 0, corr])
+                value, square = w * (m.conjugate() * d), w * (m.real * m.real + m.imag * m.imag)
+                if flags[row, f, corr] == 0 and np.isfinite(value.real + value.imag + square):
+                    sums[b, slots[s], bands[f]] += value
+                    power[b, slots[s], bands[f]] += square
+        b = take(counter)
