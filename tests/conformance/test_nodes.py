@@ -74,6 +74,12 @@ def cells(function, *axes):
     return lambda a: function(a, axis=tuple(a.ndim - 2 + axis for axis in axes), keepdims=True)
 
 
+def weighted(a, w):
+    """The weighted mean over time, 0 where nothing has weight."""
+    total = w.sum(-2, keepdims=True)
+    return np.where(total > 0, (w * a).sum(-2, keepdims=True) / np.where(total > 0, total, 1), 0)
+
+
 def rms(a, **along):
     return np.sqrt(np.mean(np.abs(a) ** 2, **along))
 
@@ -174,9 +180,8 @@ ORACLES = {
     "Product": [((M,), {}, cells(np.prod, 0, 1)), ((S,), {"axes": "time"}, cells(np.prod, 0))],
     "RandomNoise": [((), {"seed": 5, "low": -1.0, "high": 2.0}, lambda: 3 * noise(0) - 1)],
     "Resampler": [
-        ((M,), {}, lambda a: a),
-        ((M,), {"time": 2}, lambda a: np.broadcast_to(a.mean(-2, keepdims=True), a.shape)),
-        ((S,), {"freq": 2}, lambda a: np.concatenate([a[..., :2].mean(-1, keepdims=True)] * 2 + [a[..., 2:]], -1)),
+        ((M, S), {}, lambda a, w: np.where(w.real > 0, a, 0)),
+        ((S, S), {"time": 2}, lambda a, w: np.broadcast_to(weighted(a, np.maximum(w.real, 0)), a.shape)),
     ],
     "Rms": [((M,), {}, cells(rms, 0, 1))],
     "StdDev": [((M,), {}, cells(np.std, 0, 1)), ((S,), {"axes": "freq"}, cells(np.std, 1))],

@@ -41,6 +41,43 @@ def test_blocks_with_flags(time, freq, density):
         np.testing.assert_array_equal(np.broadcast_to(result.flags, (5, 7)), flags)
 
 
+WEIGHTS = np.random.default_rng(3).uniform(0, 2, size=(5, 7))
+WEIGHTS[1, 2] = 0
+
+
+def straight(means, good, time, freq):
+    """Cells on lines between the centres of blocks (t, f), one axis after the other, past blocks that are not good."""
+    weight, value = good * 1.0, means * good
+    for axis, (extent, step) in enumerate(((5, time), (7, freq))):
+        centres = [np.mean(range(i, min(i + step, extent))) for i in range(0, extent, step)]
+        along = lambda a: np.apply_along_axis(lambda line: np.interp(range(extent), centres, line), axis, a)  # noqa: B023, E731
+        weight, value = along(weight), along(value)
+    return np.where(weight > 0, value / np.where(weight > 0, weight, 1), 0)
+
+
+@pytest.mark.parametrize(("time", "freq"), [(2, 3), (1, 4), (5, 7), (2, 1)])
+@pytest.mark.parametrize("threshold", [9.0, 0.0])
+def test_weighted_means_and_lines_between_them(time, freq, threshold):
+    marks = Meq.ZeroFlagger(Meq.Constant(MARKS, axes=("time", "freq")), oper="GT", limit=threshold)
+    data = Meq.MergeFlags(Meq.Constant(VALUES, axes=("time", "freq")), marks)
+    heavy = WEIGHTS * (threshold >= MARKS)
+    shape = -(-5 // time), -(-7 // freq)
+    means, good = np.zeros(shape), np.zeros(shape, bool)
+    for place, block in zip(np.ndindex(shape), blocks(time, freq), strict=True):
+        good[place] = heavy[block].sum() > 0
+        means[place] = (heavy[block] * VALUES[block]).sum() / heavy[block].sum() if good[place] else 0
+    ns = rt.Scope()
+    weight = Meq.Constant(WEIGHTS, axes=("time", "freq"))
+    ns.level << Meq.Resampler(data, weight, time=time, freq=freq)
+    ns.line << Meq.Resampler(data, weight, time=time, freq=freq, linear=True)
+    forest = ns.forest()
+    level = means.repeat(time, 0)[:5].repeat(freq, 1)[:, :7]
+    for oracle in (False, True):
+        np.testing.assert_allclose(forest.evaluate("level", CELLS, oracle=oracle).values, level, rtol=1e-12, atol=1e-14)
+        found = forest.evaluate("line", CELLS, oracle=oracle).values
+        np.testing.assert_allclose(found, straight(means, good, time, freq), rtol=1e-12, atol=1e-14)
+
+
 def test_axes_that_do_not_vary_stay_collapsed():
     ns = rt.Scope()
     ns.root << Meq.Resampler(Meq.Freq(), time=2, freq=7)
