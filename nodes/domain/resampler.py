@@ -27,7 +27,9 @@ class Resampler(Function):
 
     sees_flags = True
     x = child(help="scalar or tensor, any unit")
-    weight = child(dims=(), default=1.0, help="of each value; where its real part is not positive, the value does not count")
+    weight = child(
+        dims=(), default=1.0, help="of each value; where its real part is not positive, the value does not count"
+    )
     time = option(1, type=int, help="slots in a block")
     freq = option(1, type=int, help="channels in a block")
     linear = option(False, type=bool, help="interpolate between the centres of blocks")
