@@ -197,10 +197,14 @@ class MeasurementSet:
     def flush(self) -> None:
         """Nothing is kept back: every write is flushed before it returns."""
 
+    def release(self) -> None:
+        """Free the buffers that later readers would use again."""
+        self._spare.clear()
+
     def close(self) -> None:
         """Close the tables and free the buffers."""
         self._table.close()
-        self._spare.clear()
+        self.release()
 
     def __enter__(self) -> MeasurementSet:
         return self

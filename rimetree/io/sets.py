@@ -199,6 +199,11 @@ class MeasurementSets:
     def flush(self) -> None:
         """Nothing is kept back."""
 
+    def release(self) -> None:
+        """As of each."""
+        for ms in self.sets:
+            ms.release()
+
     def close(self) -> None:
         """Close all."""
         for ms in self.sets:

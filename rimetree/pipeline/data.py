@@ -136,6 +136,11 @@ class Data:
             f"ref_ant: there is no antenna {wanted!r}{nearest(wanted, table.values())} in {self.path}; it has {names}, or say auto"
         )
 
+    def release(self) -> None:
+        """Free buffers: the next selection has its own."""
+        for ms in self._opened.values():
+            ms.release()
+
     def close(self) -> None:
         """Close all tables."""
         for ms in (self.whole, *self._opened.values()):

@@ -173,6 +173,7 @@ class _Run:
         """All blocks."""
         for work in self.solves:
             self._solve(work)
+            work.data.release()
         for block in self.config.fluxscale:
             self.files[block.output], scales = FluxscaleRun(block).run(self.files)
             self.report.scales += scales
@@ -180,6 +181,7 @@ class _Run:
         for target in self.applies:
             self._say(f"apply {', '.join(target.block.jones)} to {target.data.path}")
             self.report.steps += target.run(self.files)
+            target.data.release()
         self.report.seconds = time.perf_counter() - self._began
         if self.config.report is not None:
             from .show import write_page
