@@ -134,6 +134,31 @@ def gains_set(folder: Path, antennas: int, slots: int, channels: int) -> Path:
     return path
 
 
+def chain_set(folder: Path, antennas: int, slots: int, channels: int) -> Path:
+    """A Measurement Set like that of `gains_set` with J = K G B, K and B constant in time; made once.
+
+    Delays up to 20 ns, random phases, gains that wander by 5 % and a radian, bandpasses of 2 % noise on a slow curve. The truth
+    is beside it: G and bandpass (K times B), antenna x slot x channel x feed.
+    """
+    path = folder / f"kgb{antennas}x{slots}x{channels}.ms"
+    if path.exists():
+        return path
+    rng = np.random.default_rng(4)
+    delay = rng.uniform(-20e-9, 20e-9, (antennas, 1, 1, 2))
+    delay[0] = 0
+    time, band = np.linspace(0, 1, slots)[:, None, None], np.linspace(-1, 1, channels)[:, None]
+    size, phase, swing, turn = rng.normal(size=(4, antennas, 1, 1, 2))
+    size = 1 + 0.15 * size + 0.05 * np.sin(2 * np.pi * (1 + turn) * time)
+    G = size * np.exp(1j * (10 * phase + swing * np.sin(2 * np.pi * (turn + time))))
+    noise, curve, bend = (rng.normal(size=(antennas, 1, n, 2)) for n in (channels, 1, 1))
+    B = (1 + 0.02 * noise + 0.1 * curve * np.cos(np.pi * band)) * np.exp(0.2j * bend * band**2)
+    K = np.exp(-2j * np.pi * delay * (FIRST + WIDTH * np.arange(channels)[:, None]))
+    rt.simulate(path, antennas, (5.0e9, slots, 8.0), (FIRST, channels, WIDTH), scans=3, noise=NOISE)
+    np.savez(path.with_suffix(".truth.npz"), G=G, bandpass=K * B)
+    fill(path, {"MODEL_DATA": sky}, lambda t: (G[:, t] * (K * B)[:, 0])[None, ..., None] * np.eye(2))
+    return path
+
+
 def fill(path: Path, models: Mapping[str, Sky], jones: Callable[[int], np.ndarray]) -> None:
     """Write DATA = sum over directions of J X J^H + noise and FLAG into an empty set, and each X into a column of its
     own.
