@@ -360,8 +360,10 @@ def plot(
         from .pipeline.show import plot as draw_tables
 
         paths = draw_tables(file, folder)
-    for path in paths:
-        print(path)
+    print(
+        "\n".join(map(str, paths))
+        or f"{file}: nothing to plot: no term that was solved for, no Solver with several intervals"
+    )
 
 
 @app.command()

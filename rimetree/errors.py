@@ -55,7 +55,8 @@ class ForestError(RimetreeError):
         self.issues = tuple(issues)
         alike: dict[tuple[str, str], list[Issue]] = {}
         for issue in self.issues:
-            alike.setdefault((issue.where or issue.node, issue.message), []).append(issue)
+            said = issue.message.partition(" (did you mean")[0]
+            alike.setdefault((issue.where or issue.node, said), []).append(issue)
         lines = [str(same[0]) + _more(len(same) - 1) for same in alike.values()]
         if len(lines) > 1:
             more = [f"  ... and {len(lines) - 100} more"] if len(lines) > 100 else []

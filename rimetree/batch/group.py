@@ -14,7 +14,7 @@ from ..graph.node import Observation
 from ..plan.host import take
 from ..plan.lookup import observed
 from ..plan.template import NodeFailure
-from ..solve.report import Report, SolverSummary
+from ..solve.report import Report, SolverSummary, counted
 from ..solve.settings import Settings
 from ..solve.simd import LANES
 from ..solve.status import Status
@@ -314,11 +314,11 @@ class GroupRun:
         found = [f"{self.name} {text}" for text in self.failures()]
         found += [f"{self.name} {text}" for text in self._referred()] if self.reference else []
         for parm in self.state.parms.values():
-            lost = (parm.status == Status.LOW_SNR).sum((1, 2))
+            lost = ((parm.status == Status.LOW_SNR) & parm.fitted[:, None, None]).sum((1, 2))
             names = [parm.names[i] for i in np.flatnonzero(lost)]
             if names:
                 some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-                text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {parm.status[0].size} intervals"
+                text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {counted(parm.status[0].size, 'interval')}"
                 found.append(f"{self.name} {text}{' at most' if len(names) > 1 else ''}")
         return found
 
@@ -339,7 +339,7 @@ class GroupRun:
             yield f"leaves nothing free that could refer to {self.reference}"
         for node, count in counts.items():
             if self.reference not in node.split(":")[1:]:
-                yield f"reference antenna {self.reference} has no solution in {count} intervals: {node} took its place there"
+                yield f"reference antenna {self.reference} has no solution in {counted(count, 'interval')}: {node} took its place there"
 
 
 def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted, Any, Any]]) -> SolverSummary:

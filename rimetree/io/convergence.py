@@ -61,7 +61,7 @@ def _axis(limits: np.ndarray, words: object) -> tuple[np.ndarray, str]:
 def _scale(ax: Axes, before: np.ndarray, after: np.ndarray) -> None:
     """1 is where noise alone would be; logarithmic where values span decades."""
     ax.axhline(1, color="#888888", lw=0.8, ls="--", zorder=0)
-    values = np.concatenate([before.ravel(), after.ravel()])
+    values = np.concatenate([[1.0], before.ravel(), after.ravel()])
     good = values[np.isfinite(values) & (values > 0)]
     if good.size and good.max() > 30 * good.min():
         ax.set_yscale("log")

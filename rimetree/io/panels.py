@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#1f5fa8", "#d9661f", "#2a8f5b", "#8e5bb5")
-FAILED = "#c0272d"
+FAILED, FAILED_LABEL = "#c0272d", "no solution"
+TURN_TICKS = (-180, -90, 0, 90, 180)
 COLUMNS, PANELS = 5, 30
 MJD = datetime(1858, 11, 17)
 
@@ -33,7 +34,7 @@ class Series:
 
 @dataclass(slots=True, eq=False)
 class Curves:
-    """What a figure shows: panel names, a common x axis, series."""
+    """What a figure shows: panel names, a common x axis, series. Errors too large to be shown beside the values are not drawn."""
 
     title: str
     place: str
@@ -42,6 +43,28 @@ class Curves:
     xlabel: str
     ylabel: str
     series: list[Series]
+    notes: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Errors above what the values are (a whole turn: 360 degrees) would paint over them: only their existence is noted."""
+        values = np.concatenate([s.values.ravel() for s in self.series])
+        values = values[np.isfinite(values)]
+        if not values.size:
+            self.notes.append("no solution")
+            return
+        most = 180.0 if self.turn else float(np.percentile(np.abs(values), 99.5))
+        hidden = False
+        for series in self.series:
+            large = (series.errors >= most) & np.isfinite(series.values)
+            hidden |= bool(large.any())
+            series.errors = np.where(large, np.nan, series.errors)
+        if hidden:
+            self.notes.append(f"errors above {most:.3g} are not drawn")
+
+    @property
+    def turn(self) -> float:
+        """360 for phases in degrees; 0: the values are not periodic."""
+        return 360.0 if "(deg)" in self.ylabel else 0.0
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -91,8 +114,8 @@ def draw(curves: Curves) -> Iterator[Figure]:
         for ax, panel in zip(grid.flat, panels, strict=False):
             _panel(ax, curves, panel)
         grid[0, 0].set_ylim(*limits)
-        if "deg" in curves.ylabel and limits[1] - limits[0] > 300:
-            grid[0, 0].set_yticks([-180, -90, 0, 90, 180])
+        if curves.turn and limits[1] - limits[0] > 300:
+            grid[0, 0].set_yticks(TURN_TICKS)
         for ax in grid.flat[len(panels) :]:
             ax.set_visible(False)
         for ax in grid.flat[max(len(panels) - columns, 0) : len(panels)]:
@@ -100,7 +123,8 @@ def draw(curves: Curves) -> Iterator[Figure]:
         figure.supxlabel(curves.xlabel, fontsize=10)
         figure.supylabel(curves.ylabel, fontsize=10)
         page = f", page {first // PANELS + 1} of {-(-count // PANELS)}" if count > PANELS else ""
-        _head(figure, curves, f"{curves.place}{page}" + (f", {outside} points outside the panels" if outside else ""))
+        beyond = f", {outside} point{'s' if outside > 1 else ''} outside the panels" if outside else ""
+        _head(figure, curves, f"{curves.place}{page}{beyond}")
         yield figure
 
 
@@ -122,8 +146,9 @@ def against_names(curves: Curves) -> Figure:
     )
     ax.set_ylabel(curves.ylabel)
     limits, _ = _limits(curves)
-    if "deg" in curves.ylabel:
-        ax.set_ylim(*limits)
+    ax.set_ylim(*limits)
+    if curves.turn and limits[1] - limits[0] > 300:
+        ax.set_yticks(TURN_TICKS)
     _head(figure, curves, curves.place)
     return figure
 
@@ -131,17 +156,17 @@ def against_names(curves: Curves) -> Figure:
 def _panel(ax: Axes, curves: Curves, panel: int) -> None:
     outline(ax)
     ax.set_title(curves.names[panel], fontsize=8, loc="left", pad=2, color="#333333")
-    marker = "." if curves.x.size <= 150 else ""
+    marker, size = "." if curves.x.size <= 150 else "", 2.5 if curves.x.size > 20 else 5
     for series in curves.series:
         many = series.values.shape[1]
         for k, (y, error) in enumerate(zip(series.values[panel], series.errors[panel], strict=True)):
             shade = 0.9 if many == 1 else 0.35 + 0.5 * k / (many - 1)
-            cuts = _cuts(curves.x, y, 360 if "deg" in curves.ylabel else np.inf)
+            cuts = _cuts(curves.x, y, curves.turn or np.inf)
             x, broken, error = (np.insert(a, cuts, np.nan) for a in (curves.x, y, error))
             if np.isfinite(error).any():
                 ax.fill_between(x, broken - error, broken + error, color=series.colour, alpha=0.22 / many, lw=0)
             name = series.label if k == many - 1 else None
-            ax.plot(x, broken, color=series.colour, lw=0.9, marker=marker, ms=2.5, mew=0, alpha=shade, label=name)
+            ax.plot(x, broken, color=series.colour, lw=0.9, marker=marker, ms=size, mew=0, alpha=shade, label=name)
     failed = np.any([s.bad[panel].any(0) for s in curves.series], 0)
     _mark_failed(ax, curves.x, failed)
 
@@ -149,7 +174,7 @@ def _panel(ax: Axes, curves: Curves, panel: int) -> None:
 def _mark_failed(ax: Axes, x: np.ndarray, failed: np.ndarray) -> None:
     if failed.any():
         at = np.full(failed.sum(), 0.03)
-        ax.plot(x[failed], at, "|", ms=6, mew=1.0, color=FAILED, transform=ax.get_xaxis_transform(), label="failed")
+        ax.plot(x[failed], at, "|", ms=6, mew=1.0, color=FAILED, transform=ax.get_xaxis_transform(), label=FAILED_LABEL)
 
 
 def _cuts(x: np.ndarray, y: np.ndarray, turn: float) -> np.ndarray:
@@ -160,16 +185,25 @@ def _cuts(x: np.ndarray, y: np.ndarray, turn: float) -> np.ndarray:
 
 
 def _limits(curves: Curves) -> tuple[tuple[float, float], int]:
-    """Common limits that a few wild values cannot spoil, and how many points lie outside."""
-    values = np.concatenate([s.values.ravel() for s in curves.series])
-    values = values[np.isfinite(values)]
+    """Common limits that a few wild values or errors cannot spoil, and how many points lie outside."""
+    values, errors = (np.concatenate([a.ravel() for a in arrays]) for arrays in zip(
+        *((s.values, s.errors) for s in curves.series), strict=True
+    ))  # fmt: skip
+    good = np.isfinite(values)
+    values, errors = values[good], np.where(np.isfinite(errors[good]), errors[good], 0)
     if not values.size:
         return (0.0, 1.0), 0
-    if "deg" in curves.ylabel and np.ptp(values) > 180:
+    if curves.turn and np.ptp(values) > 180:
         return (-190.0, 190.0), 0
     low, high = np.percentile(values, [0.5, 99.5])
-    margin = 0.3 * (high - low) or 0.1 * abs(high) or 1.0
-    limits = (max(low - margin, min(values.min(), low) - 0.1 * margin), min(high + margin, values.max() + 0.1 * margin))
+    # Rounding errors are not blown up to the height of a panel.
+    least = 0.01 if curves.turn else 1e-6 * max(abs(low), abs(high))
+    margin = max(0.3 * (high - low), 2 * float(np.median(errors)))
+    margin = margin if margin > least else least if curves.turn else 0.1 * abs(high) or 1.0
+    limits = (
+        max(low - margin, float((values - errors).min()) - 0.1 * margin),
+        min(high + margin, float((values + errors).max()) + 0.1 * margin),
+    )
     return limits, int(((values < limits[0]) | (values > limits[1])).sum())
 
 
@@ -180,9 +214,11 @@ def _head(figure: Figure, curves: Curves, place: str) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             if label:
                 entries.setdefault(label, handle)
+    if FAILED_LABEL in entries:
+        entries[FAILED_LABEL] = entries.pop(FAILED_LABEL)  # last
     figure.suptitle(f"{curves.title}\n", x=0.01, ha="left", weight="bold", fontsize=11)
     height = figure.get_figheight()
-    figure.text(0.01, 1 - 0.27 / height, place, color="#555555", fontsize=9, va="top")
+    figure.text(0.01, 1 - 0.27 / height, ", ".join((place, *curves.notes)), color="#555555", fontsize=9, va="top")
     if entries:
         figure.legend(
             entries.values(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,21 +25,21 @@ LINES = 5
 """How many channels (or slots) are drawn as lines of their own where a table varies along the other axis too."""
 
 
-def plot(solutions: Solutions, folder: str | Path) -> list[Path]:
+def plot(solutions: Solutions, folder: str | Path, units: Mapping[str, str] | None = None) -> list[Path]:
     """Draw all solutions as PNG files in `folder` (made where missing), whose paths are returned.
 
     A Jones term gives amplitude and phase against time and against frequency; real Parms (and complex ones, where there
-    are no Jones terms) their value; a Solver chi-squared before and after, and iterations,
-    per interval. What is trivial (amplitudes that
-    are all 1, phases that are all 0) is left out. Raises DataError where the folder cannot be written.
+    are no Jones terms) their value; a Solver of several intervals chi-squared before and after, and iterations, per
+    interval. What is trivial (amplitudes that are all 1, phases that are all 0) is left out. `units` of Parms by their
+    label, where known: s is shown in ns, rad (an angle) in deg. Raises DataError where the folder cannot be written.
     """
     folder = Path(folder)
     paths: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for group in solutions.groups:
-            for stem, figure in _figures(group):
-                path = _unused(folder, f"{stem}_{group.field}_spw{group.spw}", paths)
+            for stem, figure in _figures(group, units or {}):
+                path = _unused(folder, f"{stem}_{group.field or 'all_fields'}_spw{group.spw}", paths)
                 figure.savefig(path, dpi=110)
                 paths.append(path)
     except OSError as error:
@@ -56,16 +56,16 @@ def _unused(folder: Path, stem: str, taken: list[Path]) -> Path:
     return path
 
 
-def _figures(group: GroupSolutions) -> Iterator[tuple[str, Figure]]:
-    place = f"field {group.field}, spw {group.spw}"
+def _figures(group: GroupSolutions, units: Mapping[str, str]) -> Iterator[tuple[str, Figure]]:
+    place = f"{f'field {group.field}' if group.field else 'all fields'}, spw {group.spw}"
     for jones in group.jones:
         if jones.jones.size:
             yield from _jones_figures(jones, place)
     for parm in group.parms:
         if parm.values.size and not (np.iscomplexobj(parm.values) and group.jones):
-            yield from _parm_figures(parm, place)
+            yield from _parm_figures(parm, place, units.get(parm.label, ""))
     for solver in group.solvers:
-        if solver.status.size:
+        if np.prod(solver.status.shape[1:]) > 1:  # one interval would be one dot
             yield f"solver_{solver.name}", solver_figure(solver, place)
 
 
@@ -84,12 +84,12 @@ def _largest(values: np.ndarray) -> float:
     return float(np.abs(values[np.isfinite(values)]).max(initial=0))
 
 
-def _parm_figures(table: ParmTable, place: str) -> Iterator[tuple[str, Figure]]:
+def _parm_figures(table: ParmTable, place: str, unit: str) -> Iterator[tuple[str, Figure]]:
     try:
         values, time, freq = _sampled(table)
     except DataError:  # a function that is not here: its coefficients, then
         if table.values.shape[3:] != (1, 1):
-            yield from chain.from_iterable(_parm_figures(part, place) for part in table.coefficients())
+            yield from chain.from_iterable(_parm_figures(part, place, "") for part in table.coefficients())
             return
         values, time, freq = table.values[..., 0, 0], table.time.mean(1), table.freq.mean(1)
     factor = (values.shape[1] // table.status.shape[1], values.shape[2] // table.status.shape[2])
@@ -97,14 +97,19 @@ def _parm_figures(table: ParmTable, place: str) -> Iterator[tuple[str, Figure]]:
     # The errors of several coefficients are correlated: a band from their diagonal alone would be wrong.
     constant = values.shape == table.status.shape
     errors = table.errors[..., 0, 0] if constant else np.full(values.shape, np.nan)
-    title = f"Parm {table.label}"
+    title, names = f"Parm {table.label}", [name.removeprefix(f"{table.label}:") for name in table.names]
     if np.iscomplexobj(values):
-        yield from _complex_figures(title, place, table.names, {"": values}, {"": errors}, bad, time, freq)
+        yield from _complex_figures(title, place, names, {"": values}, {"": errors}, bad, time, freq)
         return
-    delay = re.search(r"tau|delay|dly", table.label, re.IGNORECASE) and _largest(values) < 1e-4
-    scale, unit = (1e9, "delay (ns)") if delay else (1.0, "value")
+    if not unit and re.search(r"tau|delay|dly", table.label, re.IGNORECASE) and _largest(values) < 1e-4:
+        unit = "s"
+    label, scale = {"s": ("delay (ns)", 1e9), "rad": ("phase (deg)", 180 / np.pi), "": ("value", 1.0)}.get(
+        unit, (f"value ({unit})", 1.0)
+    )
+    if unit == "rad":
+        values = np.angle(np.exp(1j * values))
     shown = {"": (values * scale, errors * scale)}
-    yield from _value_figures(f"{title}: {unit}", place, table.names, shown, bad, time, freq, unit)
+    yield from _value_figures(f"{title}: {label}", place, names, shown, bad, time, freq, label)
 
 
 def _sampled(table: ParmTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -161,7 +161,7 @@ def _describe_parm(table: ParmTable) -> str:
 
 def _describe_solver(table: SolverTable) -> str:
     good = (table.status == Status.CONVERGED) & (table.dof > 0)
-    reduced = f"{table.chi2[good].sum() / table.dof[good].sum():.4f}" if good.any() else "unknown"
+    reduced = f"{table.chi2[good].sum() / table.dof[good].sum():.5g}" if good.any() else "unknown"
     its = table.iterations
     spent = f"{int(np.median(its))} (most {its.max()})" if its.size else "none"
     names = [c for c in table.components if c]

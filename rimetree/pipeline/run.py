@@ -17,7 +17,7 @@ from ..errors import ConfigError, DataError
 from ..io.atomic import check_writable
 from ..io.caltable import CalFile
 from ..solve.backends import unavailable
-from ..solve.report import Report
+from ..solve.report import Report, counted
 from . import syntax
 from .apply import ApplyRun
 from .config import Config, Solve
@@ -57,7 +57,7 @@ class RunReport:
         lines = []
         for step in self.steps:
             lines += [f"{step.title}: {step.report.plan}", *show(step.report).splitlines()[1:]]
-            lines += [f"  {step.flagged} samples left out as outliers"] if step.flagged else []
+            lines += [f"  {counted(step.flagged, 'sample')} left out as outliers"] if step.flagged else []
             lines += [f"  {note}" for note in step.notes]
         lines += [*self.notes, *(f"fluxscale {scale}" for scale in self.scales)]
         lines += [f"solutions: {path}" for path in self.written]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from ..funklets import Funklet, Polynomial
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable, counts
+from ..trees.terms.base import Param
 from .interpolate import kind_of
 
 
@@ -40,7 +40,7 @@ def info(path: str | Path) -> str:
 def _reduced(table: CalTable) -> str:
     if "dof" not in table.stats or not table.stats["dof"].sum():
         return ""
-    return f"; chi2/dof {np.nansum(table.stats['chi2']) / table.stats['dof'].sum():.4f}"
+    return f"; chi2/dof {np.nansum(table.stats['chi2']) / table.stats['dof'].sum():.5g}"
 
 
 def fluxscale_info(path: str | Path) -> str:
@@ -92,18 +92,18 @@ def as_solutions(tables: Iterable[CalTable]) -> Solutions:
                         parm.status,
                         table.time_edges,
                         table.freq_edges,
-                        _function(table, what),
+                        _param(table, what).shape,
                     )
                 )
     return Solutions(list(groups.values()))
 
 
-def _function(table: CalTable, what: str) -> Funklet:
-    """What the coefficients of a Parm mean; those of a term that is not here are drawn as polynomials."""
+def _param(table: CalTable, what: str) -> Param:
+    """What the term says of a Parm: its function and unit. Those of a term that is not here are drawn as bare polynomials."""
     try:
-        return kind_of(table).params[what].shape
+        return kind_of(table).params[what]
     except (ConfigError, KeyError):
-        return Polynomial()
+        return Param(0.0)
 
 
 def _convergence(table: CalTable) -> Iterator[SolverTable]:
@@ -120,9 +120,14 @@ def _convergence(table: CalTable) -> Iterator[SolverTable]:
 
 def plot(path: str | Path, folder: str | Path) -> list[Path]:
     """Draw all solutions of a file as PNG files in a folder. DataError where a file cannot be read or written."""
+    return _draw(CalFile.load(path), folder)
+
+
+def _draw(file: CalFile, folder: str | Path) -> list[Path]:
     from ..io.plots import plot as draw
 
-    return draw(as_solutions(CalFile.load(path).tables), folder)
+    units = {f"{t.key}.{what}": _param(t, what).unit for t in file.tables for what in t.parms}
+    return draw(as_solutions(file.tables), folder, units)
 
 
 def write_page(config: Any, report: Any, path: str) -> str:
@@ -155,9 +160,7 @@ def _page(config: Any, report: Any) -> Iterator[str]:
     for path, file in report.files.items():
         yield f"<h2>{html.escape(path)}</h2>"
         with tempfile.TemporaryDirectory() as folder:
-            from ..io.plots import plot as draw
-
-            for picture in draw(as_solutions(file.tables), folder):
+            for picture in _draw(file, folder):
                 data = base64.b64encode(picture.read_bytes()).decode()
                 name = html.escape(picture.stem)
                 yield f'<h3>{name}</h3><img alt="{name}" src="data:image/png;base64,{data}">'

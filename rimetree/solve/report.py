@@ -51,6 +51,9 @@ class SolverSummary:
 MISFIT = 2.0
 """Root of chi2/dof beyond which the report says so."""
 
+TIGHT, EXACT, ENOUGH = 0.2, 1e-5, 100
+"""Root of chi2/dof below which it says so too, unless the data are exact (a simulation without noise) or as few."""
+
 
 @dataclass(slots=True, eq=False)
 class Report:
@@ -92,9 +95,12 @@ class Report:
         for s in self.solvers:
             middle = int(np.median(s.iterations)) if s.iterations.size else 0
             lines.append(
-                f"  {s.solver} {s.group} [{s.component}] {s.unknowns} unknowns x {s.status.size} intervals: {s.counts()}; "
-                f"chi2/dof {s.chi2_per_dof():.4f}; iterations {middle} (most {int(s.iterations.max(initial=0))})"
+                f"  {s.solver} {s.group} [{s.component}] {s.unknowns} unknowns x {counted(s.status.size, 'interval')}: {s.counts()}"
             )
+            if np.isfinite(s.chi2_per_dof()):
+                lines[-1] += (
+                    f"; chi2/dof {s.chi2_per_dof():.5g}; iterations {middle} (most {int(s.iterations.max(initial=0))})"
+                )
             if s.smoothness is not None:
                 lines[-1] += f"; random walk chi2 {s.smoothness.sum():.4g}"
         lines.extend(self._misfits())
@@ -104,7 +110,8 @@ class Report:
             lines.append(f"  wrote {column}: {count:,} visibilities")
         if self.invalid:
             lines.append(
-                f"  {self.invalid:,} visibilities have no valid solution: written as 0 (Meq.Sink(..., flag=True) flags them)"
+                f"  {self.invalid:,} visibilities have no valid solution: written as 0; Meq.Sink(..., flag=True), or "
+                "propagate_flags in an apply block, flags them"
             )
         if self.unfit:
             lines.append(f"  {self.unfit:,} visibilities are NaN or Inf, or need a row that is missing: written as 0")
@@ -120,11 +127,16 @@ class Report:
         return "\n".join(lines)
 
     def _misfits(self) -> Iterator[str]:
-        """A line for each solver whose residuals exceed what the weights promise. A minimum is a minimum, hence no status."""
+        """A line for each solver whose residuals are not what the weights promise. A minimum is a minimum, hence no status."""
         for name in dict.fromkeys(s.solver for s in self.solvers):
             own = [s for s in self.solvers if s.solver == name]
             ratio = np.sqrt([s.chi2_per_dof() for s in own])
             many = ratio[np.isfinite(ratio)]
+            if many.size and sum(s.dof.sum() for s in own) > ENOUGH and EXACT < many.max() < TIGHT:
+                yield (
+                    f"  {name}: residuals are at most {many.max():.3g} times what the weights promise: the weights are too small, "
+                    "or the data have no noise; errors are too large by as much"
+                )
             if (many > MISFIT).any():
                 yield (
                     f"  {name}: residuals are up to {many.max():.3g} times what the weights promise: the model lacks something, "
@@ -143,7 +155,7 @@ class Report:
                 text = s.gauges[s.gauge[t, f]]
                 mark = free.setdefault(text, _letters(len(free))) if text else ""
                 dof = s.dof[t, f]
-                reduced = f"{s.chi2[t, f] / dof:.4f}" if dof > 0 else ""
+                reduced = f"{s.chi2[t, f] / dof:.5g}" if dof > 0 else ""
                 before, after = (_number(float(a[t, f])) for a in (s.chi2_start, s.chi2))
                 rows.append(
                     (s.solver, s.group, s.component, str(t), str(f), Status(int(code)).word, str(s.iterations[t, f]),
@@ -152,8 +164,8 @@ class Report:
                 )  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         left = {0, 1, 2, 5, 14}
-        lines = [str(self), *self._times(), ""]
-        for row in rows:
+        lines = [str(self), *self._times(), *([""] if self.solvers else [])]
+        for row in rows if self.solvers else ():
             cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
         lines += ["", *(f"free {mark}: {text}" for text, mark in free.items())] if free else []
@@ -167,6 +179,11 @@ class Report:
         for name, value in (*stages.items(), ("total", total)):
             yield f"  {name:12} {value:8.3f} s {100 * value / total:5.1f} %"
         yield from (f"  of which {line}" for line in self.compiled)
+
+
+def counted(number: int, thing: str) -> str:
+    """1 interval, 2 intervals."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _number(value: float) -> str:

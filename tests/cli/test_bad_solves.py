@@ -13,6 +13,7 @@ import pytest
 from casacore.tables import table
 
 import rimetree as rt
+from rimetree.solve.report import counted
 from rimetree.status import Status
 
 SCRIPT = """
@@ -103,7 +104,7 @@ def test_intervals_longer_than_the_data(both, solint):
     assert printed.code == 0, printed.err
     _, report = both(solint=(None, None) if solint == (None, "900GHz") else "scan")
     (summary,) = report.solvers
-    assert f"x {summary.status.size} intervals: {summary.status.size} converged" in printed.out
+    assert f"x {counted(summary.status.size, 'interval')}: {summary.status.size} converged" in printed.out
 
 
 def test_a_model_of_zeros(both, ms):

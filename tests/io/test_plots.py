@@ -114,9 +114,9 @@ def test_failed_intervals_are_marked_and_their_values_hidden(tmp_path, monkeypat
     table = jones()
     table.flags[1, 0, 3:5] = True
     panels = axes_of(tmp_path, monkeypatch, jones=[table])["G_amplitude_time"]
-    assert np.allclose(line(panels[1], "failed").get_xdata(), [30, 40])
+    assert np.allclose(line(panels[1], "no solution").get_xdata(), [30, 40])
     assert np.isnan(line(panels[1], "XX").get_ydata()[3:5]).all()
-    assert "failed" not in [item.get_label() for item in panels[0].get_lines()]
+    assert "no solution" not in [item.get_label() for item in panels[0].get_lines()]
 
 
 def test_lines_are_cut_at_phase_wraps_and_gaps(tmp_path, monkeypatch):
@@ -192,7 +192,11 @@ def test_a_solver_with_intervals_in_time_and_frequency_is_drawn_as_images_too(tm
     assert chi2[3, 2] == pytest.approx(2) and status[3, 2] == Status.DIVERGED and (status == Status.DIVERGED).sum() == 1
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (5, 6)])
+def test_a_solver_of_one_interval_is_no_picture(tmp_path):
+    assert names_of(tmp_path, solvers=[solver(1, 1)]) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (5, 1), (5, 6)])
 def test_solver_of_any_shape(tmp_path, shape):
     assert names_of(tmp_path, solvers=[solver(*shape)]) == ["solver_solve"]
 
@@ -218,7 +222,7 @@ def test_a_few_wild_values_do_not_flatten_the_rest():
     (figure,) = draw(Curves("t", "place", ["a", "b"], np.arange(1000.0), "x", "amplitude", [series]))
     low, high = figure.axes[0].get_ylim()
     assert 0.97 < low < 0.99 and 1.01 < high < 1.03
-    assert any("1 points outside" in text.get_text() for text in figure.texts)
+    assert any("1 point outside" in text.get_text() for text in figure.texts)
 
 
 def test_axes_in_readable_units():

@@ -398,7 +398,7 @@ def test_info_summarises(tmp_path):
     assert "data: x.ms" in text and "field 3C343, spw 0" in text
     assert f"Jones G: 3 antennas x 2 frequencies x 4 times, linear feeds, {flagged:.3g} % flagged" in text
     assert "Parm gx: 3 complex x 4 time x 2 frequency intervals: " in text
-    assert "Solver solve [part 0]: 7 converged, 1 no data; chi2/dof 1.0000; iterations 7 (most 31)" in text
+    assert "Solver solve [part 0]: 7 converged, 1 no data; chi2/dof 1; iterations 7 (most 31)" in text
     assert "free in 8 intervals: phase of all gx" in text
 
 

@@ -50,7 +50,7 @@ def coherence(values):
 
 
 def test_vla_delays_and_gains_align_a_weak_source(real):
-    """TDEM0003 at 36 GHz: 1/5 of the noise per visibility. Delays and gains over the run align what was spread."""
+    """TDEM0003 at 36 GHz: half of the noise per visibility. Delays and gains over the run align what was spread."""
     path = real("vla_tdem0003")
     report, tables = calibrate(path, 1.0, jones=["K", "G"], time_interval=["inf", "inf"])
     assert report.converged, report.full()

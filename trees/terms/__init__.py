@@ -30,8 +30,8 @@ def term(name: str) -> Term:
         return _own(name)
     known = kinds()
     if name not in known:
-        listed = ", ".join(f"{key} ({cls.summary()})" for key, cls in known.items())
-        raise ConfigError(f"there is no Jones term {name!r}{nearest(name, known)}; known are {listed}")
+        listed = ", ".join(known)
+        raise ConfigError(f"there is no Jones term {name!r}{nearest(name, known)}; known are {listed} (see `rimetree terms`)")
     return known[name]()
 
 
