@@ -313,3 +313,15 @@ def test_residuals_far_above_the_noise_are_spoken_of(kit):
     (line,) = [line for line in str(report).splitlines() if "weights promise" in line]
     times = float(line.split("up to ")[1].split(" times")[0])
     assert abs(times / np.sqrt(1 + 0.25 / 0.01) - 1) < 0.1
+
+
+def test_weights_far_too_small_are_spoken_of(kit):
+    """A hundredth in sigma of what they are: the report says by how much; data without noise say nothing of weights."""
+    o = kit.observe(noise=0.1)
+    ms = rt.MeasurementSet(o.path)
+    kit.putcol(o.path, WEIGHT_SPECTRUM=1e-4 * kit.getcol(o.path, "WEIGHT_SPECTRUM"))
+    report = str(kit.diagonal(ms).forest().run(ms, progress=False))
+    (line,) = [line for line in report.splitlines() if "weights promise" in line]
+    assert abs(float(line.split("at most ")[1].split(" times")[0]) / 0.01 - 1) < 0.1
+    kit.putcol(o.path, DATA=kit.getcol(o.path, "MODEL_DATA"))
+    assert "weights promise" not in str(kit.diagonal(ms).forest().run(ms, progress=False))

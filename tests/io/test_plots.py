@@ -110,6 +110,28 @@ def test_panels_show_the_values_in_their_units(tmp_path, monkeypatch):
     assert band.y0 == pytest.approx(1.49) and band.y1 == pytest.approx(1.51)
 
 
+def test_errors_far_above_the_values_do_not_cover_them(tmp_path, monkeypatch):
+    """Weights that are far too small make such errors: the values fill the panel, and the figure says what is not drawn."""
+    table = jones(rate=0.001)
+    table.errors[:] = 40.0
+    for name, height in (("G_amplitude_time", 1.0), ("G_phase_time", 10.0)):
+        ax = axes_of(tmp_path, monkeypatch, jones=[table])[name][0]
+        assert not ax.collections and np.ptp(ax.get_ylim()) < height
+        assert any("are not drawn" in text.get_text() for text in ax.figure.texts)
+
+
+def test_angles_are_drawn_in_degrees_of_one_turn(tmp_path, monkeypatch):
+    figures = {}
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: figures.update({path.stem: self}))
+    tables = [parm("K0.phase", value=5.0), parm("Z0.tec", value=0.3)]
+    units = {"K0.phase": "rad", "Z0.tec": "TECU"}
+    plot(Solutions([GroupSolutions("", "0", tables, [], [])]), tmp_path, units)
+    (angle,), (content,) = (figures[f"{stem}_all_fields_spw0"].axes for stem in ("K0.phase_phase", "Z0.tec_value"))
+    assert angle.get_ylabel() == "phase (deg)" and content.get_ylabel() == "value (TECU)"
+    assert np.allclose(angle.containers[0].lines[0].get_ydata(), np.degrees(5.0) - 360)
+    assert [t.get_text() for t in angle.get_xticklabels()] == ["ant0", "ant1", "ant2"]
+
+
 def test_failed_intervals_are_marked_and_their_values_hidden(tmp_path, monkeypatch):
     table = jones()
     table.flags[1, 0, 3:5] = True

@@ -57,7 +57,7 @@ def test_vla_delays_and_gains_align_a_weak_source(real):
     corrected, data = visibilities(path)
     assert coherence(data).max() < 0.1 < coherence(corrected).min()
     delays = next(t for t in tables.values() if t.key == "K0")
-    assert np.abs(delays.delay[~delays.flags]).max() < 200e-9  # a band of 128 MHz; nothing ran off
+    assert np.abs(delays.delay[~delays.flags]).max() < 200e-9  # a band of 8 MHz; nothing ran off
 
 
 def test_vla_bandpass_says_what_it_cannot_find(real):

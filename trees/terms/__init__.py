@@ -31,7 +31,9 @@ def term(name: str) -> Term:
     known = kinds()
     if name not in known:
         listed = ", ".join(known)
-        raise ConfigError(f"there is no Jones term {name!r}{nearest(name, known)}; known are {listed} (see `rimetree terms`)")
+        raise ConfigError(
+            f"there is no Jones term {name!r}{nearest(name, known)}; known are {listed} (see `rimetree terms`)"
+        )
     return known[name]()
 
 
