@@ -9,6 +9,7 @@ its authors' code (ALAKAZAM.md), on a machine like this one but not by this benc
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def measure(chain: Chain, ms: Path, given: Options) -> Measured:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         spent.append(process(chain.command(own, out), chain.variables(), out))
-    best = min(spent[1:] or spent)
-    return Measured(*best, residual(own, ms.with_suffix(".truth.npz")))
+    found = Measured(*min(spent[1:] or spent), residual(own, ms.with_suffix(".truth.npz")))
+    shutil.rmtree(own)
+    return found
 
 
 def residual(ms: Path, truth: Path) -> float:
@@ -79,10 +81,13 @@ def main() -> None:
         for chain in chains:
             try:
                 chain.prepare()
+                results[chain.name] = measure(chain, ms, given)
             except NotInstalledError as why:
                 print(f"{chain.name}: not installed: {why}")
-                continue
-            results[chain.name] = measure(chain, ms, given)
+            except subprocess.CalledProcessError as failure:
+                if chain is chains[0]:
+                    raise
+                print(f"{chain.name}: failed: {failure.stderr.strip().splitlines()[-1]}")
         head = ["", "wall s", "processor s", "peak MB", "residual / that of true gains"]
         rows = [[name, m.wall, m.processor, m.memory, f"{m.residual:.4f}"] for name, m in results.items()]
         table(f"K, G, B and apply: {antennas} antennas x {slots} slots x {channels} channels", head, rows)
