@@ -58,10 +58,9 @@ def limits(ms: Any, group: Any, column: str, threshold: float, hidden: np.ndarra
         few = max(1, min(ENOUGH // shape[1], HELD // (4 * int(np.prod(shape)))))
         slots = slots[:: -(-slots.size // few)]
         size = np.full((slots.size, *shape), np.nan, np.float32)
-        for part in _runs(slots):
-            for tile in ms.reader(group, [column], [part], weights=True):
-                first = int(np.searchsorted(slots, tile.start))
-                in_turns(_fill, size[first:], tile.columns[column], tile.rows, tile.flags, unseen)
+        for tile in ms.reader(group, [column], _runs(slots)):
+            first = int(np.searchsorted(slots, tile.start))
+            in_turns(_fill, size[first:], tile.columns[column], tile.rows, tile.flags, unseen)
         in_turns(_limits, size, most[:, number], float(threshold))
     return Limits(most, scan.astype(np.int64))
 

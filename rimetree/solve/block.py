@@ -44,6 +44,7 @@ class Block:
             self._padded(fit.floor[None])[0],
             self._padded(fit.power[None])[0],
             np.array([fit.alternations]),
+            np.zeros((1, LANES)),
             self._padded(fit.dof[None])[0],
             np.full((1, LANES), float(fit.settings.damping)),
             np.zeros((1, LANES)),
@@ -141,7 +142,8 @@ class Block:
         fit, course, n = self.fit, self.course, self.fit.problem.count
         fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
         fit.status[self.where] = course.status[: self.count]
-        alternated = np.where(np.isfinite(course.chi2[0]), course.alternations[0], 0)
+        alternated = np.where(course.near[0] > 0, min(fit.alternations, 1), fit.alternations)
+        alternated = np.where(np.isfinite(course.chi2[0]), alternated, 0)
         fit.iterations[self.where] = (course.iterations + alternated)[: self.count]
         fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
         worked = np.isfinite(course.chi2[0, : self.count])

@@ -57,6 +57,8 @@ class Course(NamedTuple):
     """(LANES,): chi2 of the data by themselves."""
     alternations: np.ndarray
     """(1,): block-Jacobi steps before damped ones."""
+    near: np.ndarray
+    """(1,): 1.0 in lanes that start where the model has most of the data: these make no block-Jacobi steps."""
     dof: np.ndarray
     damping: np.ndarray
     decrease: np.ndarray
@@ -91,16 +93,18 @@ def _alternate(course, rules, k, H, g):
     factor = 0.5 if k % 2 else 1.0
     for i in range(n):
         moved = load(course.trial, i) + load(course.delta, i) * factor
-        store(course.trial, i, choose(load(course.active, 0), moved, load(course.theta, i)))
+        store(course.trial, i, choose(load(course.active, 0) - load(course.near, 0), moved, load(course.theta, i)))
     clip(rules.bounds, course.trial)
 
 
 @nb.njit(**KERNEL)
-def _near(course):
-    """Whether all lanes start where the model has most of the data: block-Jacobi steps are for cold starts."""
+def _find_near(course):
+    """Find the lanes that start near; whether all do. What a lane does never depends on the others."""
     near = True
     for v in range(LANES):
-        near &= course.active[0, v] == 0.0 or course.start[0, v] <= NEAR * course.power[v]
+        if course.start[0, v] <= NEAR * course.power[v]:
+            course.near[0, v] = 1.0
+        near &= course.active[0, v] == 0.0 or course.near[0, v] > 0.0
     return near
 
 
@@ -164,7 +168,7 @@ def advance(course, rules, k, H, g, chi2):
         for v in range(LANES):
             if course.active[0, v] and not np.isfinite(chi2[0, v]):
                 course.status[v], course.active[0, v] = DIVERGED, 0.0
-        if course.alternations[0] > 1 and _near(course):
+        if course.alternations[0] > 1 and _find_near(course):
             course.alternations[0] = 1  # this one, which makes no step: its normal equations are those of blocks only
             return course.active.any()
     if k < course.alternations[0]:

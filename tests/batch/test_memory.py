@@ -47,7 +47,8 @@ def test_one_interval_over_many_tiles_is_that_of_one_tile(kit, value, solint):
     size = ms.groups[0].bytes_per_slot(["DATA", "MODEL_DATA"])
     tiled = next(filter(None, (_run(ms, value, solint, m * size) for m in np.geomspace(12, 2000, 20))))
     assert "tiles of up to" in tiled.plan
-    np.testing.assert_allclose(values(tiled), values(whole), rtol=1e-10)
+    # Nothing but rounding errors, over the damping, moves the common phase.
+    np.testing.assert_allclose(values(tiled), values(whole), rtol=1e-8)
     for name in ("chi2", "dof", "iterations", "status"):
         np.testing.assert_allclose(getattr(tiled.solvers[0], name), getattr(whole.solvers[0], name), rtol=1e-10)
 
