@@ -41,12 +41,12 @@ TOLERANCE = 0.003
 SHARED = 1500
 """Unknowns of a system from which threads of BLAS gain more than they lose beside others."""
 
-NULL = 1e-9
+NULL = 1e-8
 """Pivots of the preconditioned normal matrix below this are null: they are of order 1 where data constrain."""
 
-STIFF = 100.0, 1e6
+STIFF = 100.0, 1e4
 """Precision with which exchanges are held, relative to that of the data (errors are right to half of its inverse): for
-conjugate gradients, and where matrices are inverted."""
+conjugate gradients, and where matrices are inverted. With more, rounding errors would hide null pivots."""
 
 
 def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.ndarray, str]:

@@ -269,12 +269,17 @@ def spoilt(what: str, flag: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     match what:
         case "30 % at random":
             return flag | (rng.random(flag.shape[:2]) < 0.3)[..., None]
+        case "dead channels at the edges":
+            edges = np.isin(np.arange(flag.shape[1]), [0, 1, 2, flag.shape[1] - 1])
+            return flag | edges[:, None]
         case _:
             dead = 0 if "reference" in what else 3
             return flag | ((first == dead) | (second == dead))[:, None, None]
 
 
-@pytest.mark.parametrize("what", ["30 % at random", "a dead antenna", "a dead reference antenna"])
+@pytest.mark.parametrize(
+    "what", ["30 % at random", "a dead antenna", "a dead reference antenna", "dead channels at the edges"]
+)
 def test_flags_leave_the_noise_in_the_rest(observed, what: str):
     """An unpolarised calibrator, of which much is flagged, and wrong there."""
     seen = observed("kgb")
