@@ -3,8 +3,8 @@ status.
 
 Where the equation multiplies parameters with one another, a few block-Jacobi steps with alternating factors 1 and 1/2
 come first (for one complex gain per station this is StefCal, Salvini & Wijnholds 2014, A&A 571, A97); they bring a
-cold start with random phases into the basin of the minimum. Then damping as in Marquardt (1963), with the step
-applied by `Retraction`.
+cold start with random phases into the basin of the minimum, and are left out where a start is near it. Then damping
+as in Marquardt (1963), with the step applied by `Retraction`.
 
 Intervals are worked on in blocks of eight, the lanes of a vector; a block is a task for a thread. Where all atoms are
 linear in the unknowns, a block runs to its end without Python; else all blocks take every step together, with atoms
