@@ -20,17 +20,37 @@ def powers(x: Any, number: int) -> list[Any]:
     return result
 
 
-def _axes(shape: tuple[int, ...]) -> frozenset[str]:
-    return frozenset(name for name, n in zip(("time", "freq"), shape, strict=True) if n > 1)
+class _Powers(Funklet):
+    """What polynomials share, whatever their y is."""
 
+    linear: ClassVar[bool] = True
+    time: int | None
+    freq: int | None
 
-def _starting(value: Any, time: int | None, freq: int | None) -> Any:
-    shape = None if time is None and freq is None else ((time or 0) + 1, (freq or 0) + 1)
-    return shaped(value, shape, fill=False)
+    def __post_init__(self) -> None:
+        count("the degree in time", self.time, 0)
+        count("the degree in frequency", self.freq, 0)
+
+    def starting(self, value: Any) -> Any:
+        """A number is the constant term."""
+        given = self.time is not None or self.freq is not None
+        return shaped(value, ((self.time or 0) + 1, (self.freq or 0) + 1) if given else None, fill=False)
+
+    def axes(self, shape: tuple[int, ...]) -> frozenset[str]:
+        """Those with more than one coefficient."""
+        return frozenset(name for name, n in zip(("time", "freq"), shape, strict=True) if n > 1)
+
+    def constant(self, shape: tuple[int, ...]) -> bool:
+        """Of degree 0."""
+        return shape == (1, 1)
+
+    def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
+        """The sum."""
+        return summed(coefs, prepared)
 
 
 @dataclass(frozen=True)
-class Polynomial(Funklet):
+class Polynomial(_Powers):
     """`sum c[i][j] x^i y^j`; x and y are time and frequency from -1 to 1 over the solution interval, or in s and Hz (`si`).
 
     `time` and `freq` are its degrees; None: as many coefficients as the starting value has. (MeqTrees: polc.)
@@ -40,23 +60,6 @@ class Polynomial(Funklet):
     freq: int | None = None
     si: bool = False
     kind: ClassVar[str] = "polynomial"
-    linear: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        count("the degree in time", self.time, 0)
-        count("the degree in frequency", self.freq, 0)
-
-    def starting(self, value: Any) -> Any:
-        """A number is the constant term."""
-        return _starting(value, self.time, self.freq)
-
-    def axes(self, shape: tuple[int, ...]) -> frozenset[str]:
-        """Those with more than one coefficient."""
-        return _axes(shape)
-
-    def constant(self, shape: tuple[int, ...]) -> bool:
-        """Of degree 0."""
-        return shape == (1, 1)
 
     def prepare(self, shape: tuple[int, ...], at: At) -> tuple[Any, ...]:
         """x^i y^j."""
@@ -64,17 +67,13 @@ class Polynomial(Funklet):
         ys = powers(at.freq if self.si else at.y, shape[1]) if shape[1] > 1 else [1.0]
         return outer(xs, ys)
 
-    def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
-        """The sum."""
-        return summed(coefs, prepared)
-
     def bare(self) -> Polynomial:
         """In s and Hz, as MeqTrees' polcs."""
         return replace(self, si=True)
 
 
 @dataclass(frozen=True)
-class LogPolynomial(Funklet):
+class LogPolynomial(_Powers):
     """`sum c[i][j] x^i y^j`, y = log10(freq / freq0), x time from -1 to 1 over the solution interval (`si`: in s).
 
     Without `freq0` (Hz), y is the logarithm of frequency from -1 to 1 over the interval: best determined by data. On Cells without
@@ -86,25 +85,11 @@ class LogPolynomial(Funklet):
     freq0: float | None = None
     si: bool = False
     kind: ClassVar[str] = "log-polynomial"
-    linear: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        count("the degree in time", self.time, 0)
-        count("the degree in frequency", self.freq, 0)
+        super().__post_init__()
         if self.freq0 is not None and not 0 < self.freq0 < float("inf"):
             raise ConfigError(f"freq0 must be a frequency in Hz above 0, not {self.freq0!r}")
-
-    def starting(self, value: Any) -> Any:
-        """A number is the constant term."""
-        return _starting(value, self.time, self.freq)
-
-    def axes(self, shape: tuple[int, ...]) -> frozenset[str]:
-        """Those with more than one coefficient."""
-        return _axes(shape)
-
-    def constant(self, shape: tuple[int, ...]) -> bool:
-        """Of degree 0."""
-        return shape == (1, 1)
 
     def prepare(self, shape: tuple[int, ...], at: At) -> tuple[Any, ...]:
         """x^i y^j."""
@@ -116,10 +101,6 @@ class LogPolynomial(Funklet):
             return np.asarray(np.log10(at.freq / self.freq0))
         low, high = (np.log10(limit) for limit in at.freq_limits)
         return np.asarray((np.log10(at.freq) - (low + high) / 2) / ((high - low) / 2))
-
-    def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
-        """The sum."""
-        return summed(coefs, prepared)
 
     def bare(self) -> LogPolynomial:
         """In s and relative to 1 Hz, as MeqTrees' polclogs."""

@@ -27,6 +27,9 @@ at, or third..."""
 HELD = 1 << 28
 """Bytes of amplitudes held at a time: fewer slots, where there are many baselines."""
 
+PIECE = 1 << 26
+"""Bytes of data read at a time."""
+
 SIGMA = 1.4826
 """Standard deviation of normal numbers over their median absolute deviation."""
 
@@ -58,17 +61,18 @@ def limits(ms: Any, group: Any, column: str, threshold: float, hidden: np.ndarra
         few = max(1, min(ENOUGH // shape[1], HELD // (4 * int(np.prod(shape)))))
         slots = slots[:: -(-slots.size // few)]
         size = np.full((slots.size, *shape), np.nan, np.float32)
-        for tile in ms.reader(group, [column], _runs(slots)):
+        for tile in ms.reader(group, [column], _runs(slots, max(1, PIECE // max(1, group.bytes_per_slot([column]))))):
             first = int(np.searchsorted(slots, tile.start))
             in_turns(_fill, size[first:], tile.columns[column], tile.rows, tile.flags, unseen)
         in_turns(_limits, size, most[:, number], float(threshold))
     return Limits(most, scan.astype(np.int64))
 
 
-def _runs(slots: np.ndarray) -> list[slice]:
-    """Slots as slices of neighbours."""
+def _runs(slots: np.ndarray, most: int) -> list[slice]:
+    """Slots as slices of at most so many neighbours."""
     edges = np.flatnonzero(np.diff(slots) != 1) + 1
-    return [slice(int(part[0]), int(part[-1]) + 1) for part in np.split(slots, edges)]
+    runs = [(int(part[0]), int(part[-1]) + 1) for part in np.split(slots, edges)]
+    return [slice(i, min(i + most, stop)) for start, stop in runs for i in range(start, stop, most)]
 
 
 @nb.njit(**OPTIONS)

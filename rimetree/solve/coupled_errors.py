@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.sparse import csc_array, csr_array
 from threadpoolctl import threadpool_limits
 
 from . import coupling
 from .cg import Blocks, Systems, solve
 from .coupled import Coupled
 from .coupled_fit import Minimum
-from .exchange import Exchanges
+from .exchange import Exchanges, sparse
 from .threads import in_turns
 
 EXACT = 3000
@@ -202,13 +202,8 @@ def _columns(problem: Coupled, found: Minimum, add: Callable[[np.ndarray, np.nda
 
 def _roots(inverse: Blocks, count: int) -> csr_array:
     """Square roots of the blocks, as one sparse matrix."""
-    rows, columns, values = [], [], []
-    for where, matrix in zip(inverse.unknowns, inverse.matrices, strict=True):
+    roots = []
+    for matrix in inverse.matrices:
         w, v = np.linalg.eigh(matrix)
-        root = (v * np.sqrt(np.maximum(w, 0))[:, None]) @ v.transpose(0, 2, 1)
-        size = where.shape[1]
-        rows.append(np.repeat(where, size, 1).ravel())
-        columns.append(np.tile(where, size).ravel())
-        values.append(root.ravel())
-    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
-    return coo_array(entries, shape=(count, count)).tocsr()
+        roots.append((v * np.sqrt(np.maximum(w, 0))[:, None]) @ v.transpose(0, 2, 1))
+    return sparse(Blocks(inverse.unknowns, roots), count)

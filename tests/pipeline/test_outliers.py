@@ -46,8 +46,9 @@ def expected(data, flag, columns, hidden, threshold):
 
 
 @pytest.mark.parametrize("tiles", [1, 5, 12])
-@pytest.mark.parametrize("channels", [(), (0, 5)])
-def test_outliers_are_those_of_numpy_whatever_the_tiles(seen, tiles, channels):
+@pytest.mark.parametrize(("channels", "piece"), [((), 1 << 26), ((0, 5), 1)])
+def test_outliers_are_those_of_numpy_whatever_the_tiles(seen, monkeypatch, tiles, channels, piece):
+    monkeypatch.setattr(rfi, "PIECE", piece)
     path, data, flag, columns = seen
     hidden = np.isin(np.arange(data.shape[1]), channels)
     hits = expected(data, flag, columns, hidden, 4.0)
