@@ -322,7 +322,7 @@ def _words(moves: Sequence[_Move], row: np.ndarray) -> str:
     kinds = {m.kind for m in own}
     if kinds == {""} or len(kinds) > 1:
         return "a combination of " + " and ".join(map(str, own))
-    (kind,) = kinds
+    kind = kinds.pop().removeprefix("common ")
     opposed = any(row[i] * row[j] < 0 for i, j in pairwise(used))
     who = [m.who for m in own]
     if opposed:
