@@ -211,8 +211,10 @@ class GroupRun:
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)
+            self.report.dropped += max(
+                item.dropped for item in fitted
+            )  # the classes of a Solver have seen the same data
             for item in (item.emptied() for item in fitted):
-                self.report.dropped += item.dropped
                 self.latest.append(item)
                 self.history.setdefault(solver.name, []).append(item)
 

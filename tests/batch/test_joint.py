@@ -294,3 +294,13 @@ def test_sums_that_do_not_fit_in_memory_are_fitted_in_turn(seen: Any, monkeypatc
     turns = product(ms, BOTH).forest().run(ms, progress=False)
     assert any("fitted in turn" in note for note in turns.notes)
     assert turns.solvers[0].chi2.sum() >= together.solvers[0].chi2.sum() * (1 - 1e-9)
+
+
+def test_data_that_are_not_finite_are_counted_once(kit, seen):
+    """However many classes a Solver has."""
+    data = seen.data.copy()
+    data.reshape(-1)[::97] = np.nan
+    kit.putcol(seen.path, DATA=data)
+    ms = rt.MeasurementSet(seen.path)
+    report = product(ms, {"G": (1, None), "B": (None, 1)}).forest().run(ms, progress=False)
+    assert report.dropped == (~np.isfinite(data) & seen.good).sum() > 0
