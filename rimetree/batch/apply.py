@@ -126,16 +126,18 @@ class Sinks:
             if name not in found.columns:
                 found.columns[name] = before[name].copy() if name in before else np.zeros(tile.shape, np.complex64)
             out = found.columns[name]
-            found.unfit += self._fill(out, item, tile)
+            unfit = self._fill(out, item, tile)
             rows = tile.rows[node.baseline]
             there = rows >= 0
             bad = self._invalid(item, tile)
             if bad is not None:
                 mask = np.broadcast_to(bad, (*rows.shape, tile.shape[1]))[there]
                 values = out[rows[there]]
+                unfit = max(0, unfit - int((values[mask] == 0).sum()))  # what is not finite has been written as 0
                 values[mask] = 0
                 out[rows[there]] = values
                 found.invalid += int(mask.sum()) * tile.shape[2]
+            found.unfit += unfit
             if node.flagset or (node.flag and (bad is not None or item.flags)):
                 marks = np.zeros(tile.shape, bool)
                 if bad is not None:

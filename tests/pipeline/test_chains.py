@@ -147,6 +147,8 @@ def test_a_dead_reference_is_replaced_and_named(observe):
     true = np.abs(seen.corrected(seen.column("DATA"), seen.jones) - seen.model)[~dead]
     assert np.sqrt((ours**2).mean()) < 1.05 * np.sqrt((true**2).mean())
     assert not seen.column("CORRECTED_DATA")[dead].any()
+    applied = report.steps[-1].report  # what has no solution is not also counted as NaN
+    assert applied.invalid == flags.sum() and applied.unfit == 0
 
 
 def test_what_was_flagged_becomes_zero_or_takes_its_neighbours_solution(observe):
