@@ -14,13 +14,14 @@ import numpy as np
 
 from ..plan.template import Template
 from ..solve.bilinear import pairs, squares
-from ..solve.bounds import Prior
-from ..solve.coupled import Class, Coupled
+from ..solve.bounds import Constraints, Prior
+from ..solve.coupled import Coupled
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.coupling import Cells, pack
 from ..solve.exchange import Exchange, Exchanges, exchanges, settled
 from ..solve.forms import Form
+from ..solve.joined import Class
 from ..solve.outcome import Outcome
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
@@ -139,11 +140,11 @@ class JointFit:
                 sources.append((grams[place][0][e], grams[place][1][e], np.asarray(whole.condeqs[place], np.int64)))
                 real.append(table.real[e])
         components = self._components(fitted)
-        members, seen = self._parts(forms, components)
+        members, seen = self.parts(forms, components)
         if len(seen) * count > PARTS:
             components = [np.minimum(c, 0) for c in components]
-            members, seen = self._parts(forms, components)
-        classes = self._class_list(atoms, components, seen, time, freq)
+            members, seen = self.parts(forms, components)
+        classes = self.class_list(components, seen, time, freq)
         keep = np.ones((len(seen), count), bool)
         for own, item in zip(classes, fitted, strict=True):
             for _, part, outcome in item.components:
@@ -152,8 +153,8 @@ class JointFit:
         table_, stems = pairs(forms, members)
         cells, data, constant = _packed(table_, sources, real, keep, *atoms.layout(), count)
         problem = Coupled(
-            tuple(classes), table_, stems, squares(table_, stems, atoms.alike()), cells, atoms.evaluator(boundary), data,
-            constant, self._prior(classes),
+            tuple(classes), data, self.prior(classes), table_, stems, squares(table_, stems, atoms.alike()), cells,
+            atoms.evaluator(boundary), constant,
         )  # fmt: skip
         return problem, dropped
 
@@ -167,7 +168,7 @@ class JointFit:
             result.append(label)
         return result
 
-    def _parts(self, forms: Sequence[Form], components: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    def parts(self, forms: Sequence[Form], components: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Equations that see the same component of every class are one part: that of every member of each equation,
         and the component of each class (parts, classes) that a part sees, -1 for none."""
         label, parameters, rows = np.concatenate(components), self.whole.atoms.parameters, []
@@ -180,18 +181,18 @@ class JointFit:
         seen, part = np.unique(np.concatenate(rows), axis=0, return_inverse=True)
         return np.split(part.ravel(), np.cumsum([len(r) for r in rows])[:-1]), seen
 
-    def _class_list(
-        self, atoms: JointAtoms, components: Sequence[np.ndarray], seen: np.ndarray, time: Axis, freq: Axis
-    ) -> list[Class]:
+    def class_list(self, components: Sequence[np.ndarray], seen: np.ndarray, time: Axis, freq: Axis) -> list[Class]:
+        """The classes, given the component of each unknown, and which of each class the parts of the equations see."""
         result = []
         for i, own in enumerate(self.classes):
-            count, (st, sf) = own.unknowns.count, atoms.shapes[i]
+            count, st, sf = own.unknowns.count, int(time.intervals[i][-1]) + 1, int(freq.intervals[i][-1]) + 1
             cell = (time.intervals[i][:, None] * sf + freq.intervals[i]).ravel()
             free = np.repeat(own.fitted[:, None], st * sf, 1)
-            result.append(Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free))
+            known = constraints(own.families, own.parms, own.unknowns, own.fitted, 1) or Constraints.none(1)
+            result.append(Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free, known.bounds))
         return result
 
-    def _prior(self, classes: Sequence[Class]) -> Prior:
+    def prior(self, classes: Sequence[Class]) -> Prior:
         """Priors of all unknowns, flat."""
         flat = []
         for own, made in zip(self.classes, classes, strict=True):

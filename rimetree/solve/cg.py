@@ -81,7 +81,7 @@ class Solved:
 def solve(
     product: Callable[[Vector], Vector],
     b: Vector,
-    inverse: Blocks,
+    inverse: Callable[[Vector], Vector],
     systems: Systems,
     tolerance: float,
     enough: Vector,
@@ -96,7 +96,7 @@ def solve(
     active = systems.label < systems.count
     r = np.where(active, b, 0.0)
     x, ax = np.zeros_like(r), np.zeros_like(r)
-    z = inverse @ r
+    z = inverse(r)
     energy = systems.sum(r * z)
     goal = np.maximum(energy * tolerance**2, enough)
     first = np.where(energy > 0, energy, 1.0)
@@ -109,7 +109,7 @@ def solve(
         going &= bend > 1e-14 * energy  # a direction without curvature: noise in a null space
         step = systems.spread(np.where(going, energy / np.where(bend > 0, bend, 1), 0.0))
         x, ax, r = x + step * p, ax + step * q, r - step * q
-        z = inverse @ r
+        z = inverse(r)
         fresh = systems.sum(r * z)
         turn = np.where(going, fresh / np.where(energy > 0, energy, 1), 0.0)
         energy = np.where(going, fresh, energy)

@@ -1,8 +1,7 @@
 """Classes of parameters with different solution intervals as one problem, whose normal matrix is never made.
 
-All unknowns of all classes are one vector: class by class, unknown by unknown, interval by interval. The normal matrix
-exists only as products (`coupling`); its blocks per station and interval precondition them. Problems that no datum
-connects (polarisations, scans) are systems of their own: each has its damping, its convergence and its status.
+The normal matrix exists only as products (`coupling`) from Gram matrices that are held in memory; its blocks per station and
+interval precondition them.
 """
 
 from __future__ import annotations
@@ -16,32 +15,11 @@ from scipy.sparse.csgraph import connected_components
 
 from . import coupling
 from .bilinear import Pairs, Squares, Stems
-from .bounds import Prior
-from .cg import Blocks, Systems
+from .cg import Blocks
 from .coupling import Cells
-from .retract import Retraction
+from .joined import Joined
+from .simd import LANES
 from .threads import in_turns
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Class:
-    """One class: `count` unknowns in each of `intervals` intervals; `cell` (cells,) the interval of every cell."""
-
-    count: int
-    intervals: int
-    cell: np.ndarray
-    retract: Retraction
-    component: np.ndarray
-    """(count,) component of each unknown within the class, -1 where no equation sees it."""
-    of_part: np.ndarray
-    """(parts,) the component that each part of the equations sees, -1 where it sees none."""
-    free: np.ndarray
-    """(count, intervals) whether an unknown is fitted there."""
-
-    @property
-    def size(self) -> int:
-        """Unknowns in all."""
-        return self.count * self.intervals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,37 +55,30 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coupled:
-    """A coupled problem. `points(x)` gives the atoms; `data` (parts, cells) real data; `constant` (parts, blocks,
-    LANES) the part of chi2 that no parameter changes."""
+class Coupled(Joined):
+    """A coupled problem on sums. `atoms(x)` gives the atoms; `constant` (parts, blocks, LANES) the part of chi2 that no
+    parameter changes."""
 
-    classes: tuple[Class, ...]
     table: Pairs
     stems: Stems
     squares: Squares
     cells: Cells
-    points: Callable[[np.ndarray], Points]
-    data: np.ndarray
+    atoms: Callable[[np.ndarray], Points]
     constant: np.ndarray
-    prior: Prior
-    """Mean and precision of every unknown, (unknowns,)."""
 
-    @property
-    def count(self) -> int:
-        """Unknowns in all."""
-        return sum(c.size for c in self.classes)
+    def points(self, x: np.ndarray) -> Points:
+        """The atoms."""
+        return self.atoms(x)
 
-    def split(self, x: np.ndarray) -> list[np.ndarray]:
-        """Unknowns class by class, (count, intervals)."""
-        ends = np.cumsum([c.size for c in self.classes])[:-1]
-        return [part.reshape(c.count, c.intervals) for c, part in zip(self.classes, np.split(x, ends), strict=True)]
+    def power(self) -> np.ndarray:
+        """What no parameter changes: most of it is the data's own power."""
+        return np.asarray(self.constant.reshape(len(self.data), -1)[:, : self.data.shape[1]])
 
-    def retract(self, x: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """x after a step."""
-        parts = zip(self.classes, self.split(x), self.split(step), strict=True)
-        return np.concatenate(
-            [c.retract(np.ascontiguousarray(a), np.ascontiguousarray(b)).ravel() for c, a, b in parts]
-        )
+    def wake(self, cells: np.ndarray) -> None:
+        """Only blocks with some of these cells are worked on."""
+        whole = np.zeros(self.cells.live.size * LANES, bool)
+        whole[: len(cells)] = cells
+        self.cells.live[:] = whole.reshape(-1, LANES).any(1)
 
     # Products with data.
 
@@ -122,10 +93,6 @@ class Coupled:
         """The Gauss-Newton matrix, J^T J and the precision of priors, times x."""
         parts = in_turns(coupling.curvature, self.table, self.stems, self.cells, points.value, points.change(x))
         return points.back(sum(parts)) + self.prior.precision * x
-
-    def surprise(self, x: np.ndarray) -> np.ndarray:
-        """The priors' part of chi2, per unknown."""
-        return self.prior.precision * (x - self.prior.mean) ** 2
 
     def blocks(self, points: Points) -> Blocks:
         """The diagonal blocks of J^T J: the unknowns of one class and interval that enter a product on the same side."""
@@ -159,39 +126,6 @@ class Coupled:
     def _extents(self) -> np.ndarray:
         """Points of every atom: those of its grid."""
         return (self.cells.place.max(1) + 1)[self.cells.grid]
-
-    def owner(self) -> np.ndarray:
-        """Class and interval of every unknown, as one number."""
-        parts, start = [], 0
-        for c in self.classes:
-            parts.append(np.tile(np.arange(c.intervals) + start, c.count))
-            start += c.intervals
-        return np.concatenate(parts)
-
-    def systems(self) -> tuple[Systems, np.ndarray]:
-        """The independent systems, and the system of each part in each cell (parts, cells), -1 where there are no data."""
-        parts, cells = self.data.shape
-        starts = np.cumsum([0, *((c.component.max(initial=-1) + 1) * c.intervals for c in self.classes)])
-        node = np.full((len(self.classes), parts, cells), -1)
-        for i, c in enumerate(self.classes):
-            own = starts[i] + c.of_part[:, None] * c.intervals + c.cell
-            node[i] = np.where((c.of_part[:, None] >= 0) & (self.data > 0), own, -1)
-        first = node.max(0)
-        one, other = np.broadcast_to(first, node.shape)[node >= 0], node[node >= 0]
-        graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(starts[-1], starts[-1]))
-        _, found = connected_components(graph, directed=False)
-        of_cell = np.where(first >= 0, found[np.maximum(first, 0)], -1)
-        numbers = np.unique(of_cell[of_cell >= 0])
-        of_cell[of_cell >= 0] = np.searchsorted(numbers, of_cell[of_cell >= 0])
-        seen = np.zeros(starts[-1], bool)
-        seen[other] = True
-        system = np.where(seen, np.searchsorted(numbers, found), len(numbers))
-        labels = []
-        for c, start in zip(self.classes, starts, strict=False):
-            place = start + c.component[:, None] * c.intervals + np.arange(c.intervals)
-            label = np.where(c.free & (c.component >= 0)[:, None], system[np.maximum(place, 0)], len(numbers))
-            labels.append(label.ravel())
-        return Systems(np.concatenate(labels), len(numbers)), of_cell
 
 
 def _dense(matrix: csr_array) -> Blocks:

@@ -110,7 +110,7 @@ def _applied(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array,
         return problem.product(found.points, v) + hold @ (hold.T @ v)
 
     def solved(b: np.ndarray) -> np.ndarray:
-        return solve(product, b, inverse, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
+        return solve(product, b, inverse.__matmul__, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
 
     return solved(found.blocks @ solved(product(inverse @ z)))
 

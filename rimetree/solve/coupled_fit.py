@@ -8,14 +8,15 @@ constrained optimisation: Nocedal & Wright 2006, Numerical Optimization, section
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .cg import Blocks, Solved, Systems, solve
-from .coupled import Coupled, Points
+from .joined import Held, Joined
 from .settings import Settings
-from .simd import LANES
 from .status import Status
 
 TRUNCATION = 0.03
@@ -43,7 +44,7 @@ class Minimum:
     system status, iterations, and the degrees of freedom."""
 
     x: np.ndarray
-    points: Points
+    points: Any
     blocks: Blocks
     chi2: np.ndarray
     gradient: np.ndarray
@@ -60,7 +61,7 @@ class _Place:
     """Some unknowns with what chi2 is there: (parts, cells), half its gradient, and its total with priors per system."""
 
     x: np.ndarray
-    points: Points
+    points: Any
     chi2: np.ndarray
     gradient: np.ndarray
     total: np.ndarray
@@ -69,7 +70,7 @@ class _Place:
 class _Fit:
     """A fit in progress: where it is, and the damping of each system."""
 
-    def __init__(self, problem: Coupled, x: np.ndarray, settings: Settings) -> None:
+    def __init__(self, problem: Joined, x: np.ndarray, settings: Settings) -> None:
         self.problem, self.settings = problem, settings
         points = problem.points(x)
         self.blocks = problem.blocks(points)
@@ -80,8 +81,7 @@ class _Fit:
         n = self.systems.count
         data = self._per_system(problem.data) + self.systems.sum((problem.prior.precision > 0) * 1.0)
         self.dof = np.maximum(data - np.bincount(label, minlength=n + 1)[:n], 1)
-        cells = problem.data.shape[1]
-        self.floor = 4e-15 * self._per_system(problem.constant.reshape(len(problem.data), -1)[:, :cells])
+        self.floor = 4e-15 * self._per_system(problem.power())
         self.status = np.full(n, Status.ITERATION_LIMIT, np.uint8)
         self.status[~np.isfinite(self.here.total)] = Status.DIVERGED
         self.iterations, self.damping = np.zeros(n, np.int32), np.full(n, float(settings.damping))
@@ -94,7 +94,7 @@ class _Fit:
         """Sums of (parts, cells)."""
         return np.bincount(self.of_cell.ravel() + 1, x.ravel(), self.systems.count + 1)[1:]
 
-    def _at(self, x: np.ndarray, points: Points | None = None) -> _Place:
+    def _at(self, x: np.ndarray, points: Any = None) -> _Place:
         points = self.problem.points(x) if points is None else points
         gradient, chi2 = self.problem.slopes(points, x)
         return _Place(x, points, chi2, gradient, self._per_system(chi2) + self.systems.sum(self.problem.surprise(x)))
@@ -139,9 +139,11 @@ class _Fit:
         systems = Systems(label, self.systems.count)
         damping = systems.spread(self.damping)
         scale = self.blocks.diagonal(self.problem.count) * damping
+        held = self.problem.held(at.x, at.gradient)
         found = solve(
-            lambda v: self.problem.product(at.points, v) + scale * v,
-            -at.gradient, self.blocks.inverse(damping), systems, TRUNCATION, 1e-3 * least, PRODUCTS,
+            _within(held, lambda v: self.problem.product(at.points, v) + scale * v),
+            _within(held, np.negative)(at.gradient), _within(held, self.blocks.inverse(damping).__matmul__),
+            systems, TRUNCATION, 1e-3 * least, PRODUCTS,
         )  # fmt: skip
         self.products += found.products
         bend = systems.sum(found.x * (found.product - scale * found.x))
@@ -169,19 +171,23 @@ class _Fit:
             self.blocks = self.problem.blocks(self.here.points)
 
     def _wake(self, active: np.ndarray) -> None:
-        """Only blocks of cells of active systems are worked on."""
-        cells = np.zeros(self.problem.cells.live.size * LANES, bool)
-        cells[: self.of_cell.shape[1]] = (np.append(active, False)[self.of_cell]).any(0)
-        self.problem.cells.live[:] = cells.reshape(-1, LANES).any(1)
+        """Only cells of active systems are worked on."""
+        self.problem.wake(np.append(active, False)[self.of_cell].any(0))
 
 
-def fit(problem: Coupled, x: np.ndarray, settings: Settings) -> Minimum:
+def _within(held: Held | None, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A linear function without what is held: an unknown at a bound that chi2 would cross stays there (Bertsekas 1982, SIAM J. Control
+    Optim. 20, 221; what this gets wrong, the damping rejects)."""
+    return function if held is None else lambda v: held.without(function(held.without(v)))
+
+
+def fit(problem: Joined, x: np.ndarray, settings: Settings) -> Minimum:
     """Minimise chi2 from x (unknowns,)."""
     course = _Fit(problem, x, settings)
     for _ in range(settings.max_iter):
         if not course.step():
             break
-    problem.cells.live[:] = True
+    problem.wake(np.ones(problem.data.shape[1], bool))
     here = course.here
     return Minimum(
         here.x, here.points, problem.blocks(here.points), here.chi2, here.gradient, course.systems, course.of_cell,
