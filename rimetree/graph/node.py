@@ -196,6 +196,15 @@ class Function(NodeClass):
         """The grid axes whose centres `compute` gets; a class whose options say which replaces this."""
         return cls.coordinates
 
+    @classmethod
+    def reads(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arrays from outside the tree, as the pixels of a file, that `compute` gets by name besides the options.
+
+        Read on the host each time a program starts (so the class keeps what is large); arguments, not constants, of what is
+        compiled. Raises ValueError with one plain sentence.
+        """
+        return {}
+
     @staticmethod
     def compute(*args: Any, **options: Any) -> Tensor:
         """The value, from coordinate arrays and the children's tensors of planes."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import nearest
 from .check import Faults
 from .families import Block
 from .node import Function, Lookup, Reducing
@@ -41,6 +42,9 @@ class Transforms:
         self._first: dict[int, tuple[Block, int]] | None = None
         self._given = blocks
         self._made: dict[int, _Node] = {}
+        self._used: set[str] = set()
+        self._found: set[str] = set()
+        """Axes along which a tree is moved, and those along which it varies."""
         todo = [
             (int(depth[i]), block, row) for block in blocks if block.cls.role == ROLE for row, i in enumerate(block.ids)
         ]
@@ -60,6 +64,8 @@ class Transforms:
             )
             return
         places = dict(zip(axes, coords, strict=True))
+        self._used.clear()
+        self._found.clear()
         copies: dict[int, int] = {}
         stack = [x]
         while stack:
@@ -72,10 +78,12 @@ class Transforms:
             else:
                 stack.pop()
                 copies[top] = self._copy(top, places, copies, number, block)
+        idle = [axis for axis in axes if axis not in self._used]
         if copies[x] == x:
-            self.faults.add(
-                number, block.site, f"x does not vary along {' or '.join(axes)}: there is nothing to transform"
-            )
+            text = f"x does not vary along {' or '.join(axes)}: there is nothing to transform"
+            self.faults.add(number, block.site, text + nearest(idle[0], self._found))
+        elif idle := [axis for axis in idle if axis not in ("time", "freq")]:  # of these any tree may be asked
+            self.faults.add(number, block.site, f"x does not vary along {idle[0]}{nearest(idle[0], self._found)}")
         self.stands_for[number] = copies[x]
 
     def _copy(self, number: int, places: Mapping[str, int], copies: Mapping[int, int], at: int, by: Block) -> int:
@@ -83,9 +91,14 @@ class Transforms:
         node = self._node(number)
         cls, options = node.block.cls, node.block.options
         if cls.role == "coordinate":
-            return places.get(options.get("axis") or cls.axis, number)  # type: ignore[attr-defined]
+            axis = options.get("axis") or cls.axis  # type: ignore[attr-defined]
+            self._used |= {axis} & set(places)
+            self._found.add(axis)
+            return places.get(axis, number)
         asked = cls.axes_of(options) if issubclass(cls, Function) else ()
+        self._found |= {axis for axis in asked if axis not in node.moved}
         moved = tuple(axis for axis in asked if axis in places and axis not in node.moved)
+        self._used.update(moved)
         fixed = [axis for axis in self._own_axes(node) if axis in places]
         kids = tuple(copies[k] for k in node.kids)
         if issubclass(cls, Reducing) and kids != node.kids and len(kids) == 1:

@@ -59,6 +59,8 @@ def apply(
             _scalar(name, given[name], len(coordinates)) if name in given else centres(name, coordinates)[None]
             for name in cls.axes_of(options)
         ]
+        if not set(options) - set(cls.options):  # nothing was read before
+            options |= cls.reads(options)
         if cls.sees_flags:
             options["flags"] = flags
         return function(family, cls, axes, kids, options)

@@ -19,11 +19,13 @@ from ..funklets import Funklet
 from ..graph.node import Family
 from ..ring import Plane, Tensor
 from .apply import apply, blaming
+from .lookup import read
 from .program import _gather, fill
 from .template import Template
 
 Fixed = Mapping[str, Any]
-"""What is held fixed: "values" (family -> arrays (n, St, Jt, Sf, Jf)) and "coordinates" (axis -> array in SI units)."""
+"""What is held fixed: "values" (family -> arrays (n, St, Jt, Sf, Jf)), "coordinates" (axis -> array in SI units), and "reads", added
+here (family -> what it reads, see `Function.reads`)."""
 
 Prepared = Mapping[int, Sequence[Any]]
 """Parm family -> what its funklet prepared for cells (St, Jt, Sf, Jf)."""
@@ -120,6 +122,8 @@ class Atoms:
         self.parameters = self._parameter_table()
         self.linear = all(self.plain(family) for family in self.elements)
         """Whether every atom is a Parm that is linear in its coefficients: numpy does then (see `plainly`)."""
+        self.reads = read({n: families[n] for n in solvable})
+        """What families of solvable factors read, held here so that it is read once."""
         self._compiled: Callable[..., tuple[Any, Any]] | None = None
         self._bent: Callable[..., Any] | None = None
 
@@ -134,7 +138,7 @@ class Atoms:
             from .xla import jax
 
             self._compiled = jax.jit(self._evaluate)
-        return self._compiled(coefs, fixed, cells)
+        return self._compiled(coefs, self._all(fixed), cells)
 
     def curvature(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> Any:
         """Second derivatives of all atoms, (count, parameters, parameters, J, S), zero where an atom has fewer."""
@@ -142,11 +146,14 @@ class Atoms:
             from .xla import jax
 
             self._bent = jax.jit(self._curvature)
-        return self._bent(coefs, fixed, cells)
+        return self._bent(coefs, self._all(fixed), cells)
 
     def position(self, family: int, element: int) -> int:
         """Number of the atom of member 0."""
         return self._starts[family, element]
+
+    def _all(self, fixed: Fixed) -> Fixed:
+        return {**fixed, "reads": {n: dict(arrays) for n, arrays in self.reads.items()}}
 
     # Structure.
 
@@ -344,6 +351,7 @@ class Atoms:
                     for k, v in node.members.items()
                     if k in node.cls.options and node.cls.role == "compute"
                 }
+                members |= fixed.get("reads", self.reads).get(number, {})
                 with blaming(number, node.cls):
                     return apply(node, kids, members, fixed["coordinates"])
 

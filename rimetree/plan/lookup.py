@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.node import Family, Lookup, Observation
+from ..graph.node import Family, Function, Lookup, Observation
 from .template import NodeFailure, Template, open_template
 
 
@@ -41,6 +41,20 @@ def looked_up(number: int, family: Family, coordinates: Mapping[str, Any]) -> tu
         value = value.reshape(-1, *value.shape[len(dims) :])
         members.append(np.moveaxis(value, range(1, value.ndim), [1 + i for i in order]).reshape(-1, *shape))
     return tuple(np.stack(members, 1))
+
+
+def read(families: Mapping[int, Family]) -> dict[int, Mapping[str, Any]]:
+    """What families of Functions read from outside the tree, see `Function.reads`. Raises NodeFailure."""
+    found = {}
+    for number, family in families.items():
+        if issubclass(family.cls, Function):
+            try:
+                arrays = family.cls.reads(family.options)
+            except ValueError as error:
+                raise NodeFailure(number, str(error).splitlines()[0]) from error
+            if arrays:
+                found[number] = arrays
+    return found
 
 
 def observed(families: Mapping[int, Family], observation: Observation) -> dict[int, Family]:

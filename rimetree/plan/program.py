@@ -14,7 +14,7 @@ from ..ring import Plane, Tensor
 from .apply import apply, blaming, centres
 from .depends import Depends, depends
 from .flags import as_tensor, flags_of, gathered, leaf_flags, needs
-from .lookup import looked_up, lookup_template
+from .lookup import looked_up, lookup_template, read
 from .template import NodeFailure, Template, open_template
 
 WIDE = 1 << 22
@@ -55,6 +55,7 @@ class Program:
         self.templates: dict[int, Template] = dict(given or {})
         self.outputs: dict[int, Template] = {}
         self._constants: dict[int, tuple[np.ndarray, ...]] = {}
+        self._reads: dict[int, Mapping[str, Any]] = {}
         for number, family in families.items():
             if family.cls.role == "constant" and number not in self.templates:
                 self.templates[number], self._constants[number] = constant(family)
@@ -112,10 +113,16 @@ class Program:
             for number, family in self.families.items()
             if family.cls.role == "compute" and family.members
         }
+        self._reads = read(
+            {n: f for n, f in self.families.items() if n not in self.templates}
+        )  # held here, so that it is not read again for the next tile
         bits = {number: tuple(arrays) for number, arrays in (flags or {}).items()}
         # JAX sorts the keys of a dict; the order here is that of the axes.
         coordinates = OrderedDict(coordinates)
-        return {"coordinates": coordinates, "values": values, "index": index, "members": members, "flags": bits}
+        return {
+            "coordinates": coordinates, "values": values, "index": index, "members": members, "flags": bits,
+            "reads": {number: dict(arrays) for number, arrays in self._reads.items()},
+        }  # fmt: skip
 
     def _is_plain(self, known: Mapping[int, Depends], cells: Mapping[str, int]) -> bool:
         """Whether numpy is done before XLA has compiled: little work, and nothing but + - *."""
@@ -204,6 +211,7 @@ class _Trace:
         members = self.inputs["members"].get(number, {})
         if rows is not None:
             members = {key: value[rows] for key, value in members.items()}
+        members = {**members, **self.inputs["reads"].get(number, {})}
         flags = self._kid_flags(number) if family.cls.sees_flags else ()
         with blaming(number, family.cls):
             return apply(family, kids, members, self.inputs["coordinates"], flags)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from .fits_file import COSINES, FitsFile, read_fits
 
 AXES = ("FREQ", "STOKES", "DEC", "RA")
 """The axes of an Image, outermost first."""
@@ -44,67 +44,33 @@ def read_image(path: str | PathLike[str]) -> Image:
     The unit is JY/PIXEL, or JY/BEAM with BMAJ and BMIN, which is divided by the beam's area. Blank pixels are 0. Raises
     DataError where the file cannot be read, has no such coordinates, is rotated, or has another unit.
     """
-    from astropy.io import fits
-    from astropy.wcs import WCS
-
-    source = Path(path)
-    try:
-        with warnings.catch_warnings(), fits.open(source) as file:
-            warnings.simplefilter("ignore")
-            header, data = file[0].header, file[0].data
-            wcs = WCS(header)
-            data = np.nan_to_num(np.asarray(data, float), posinf=0.0, neginf=0.0)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{source}: cannot be read as a FITS image: {str(error).splitlines()[0]}") from error
-    kinds = _kinds(source, wcs)
-    data = _arranged(source, data, kinds)
-    freq = _freq(header, kinds)
+    file = read_fits(Path(path), "a FITS image")
+    kinds = _kinds(file, Path(path))
+    data = _arranged(file, kinds, Path(path))
+    at = {kind: file.first[i] + file.step[i] * np.arange(file.values.shape[i]) for i, kind in enumerate(kinds)}
+    freq = at.get("FREQ", np.zeros(1))
     rising = np.argsort(freq)
-    l, m = (_cosines(source, wcs, wcs.wcs.lng, data.shape[3]), _cosines(source, wcs, wcs.wcs.lat, data.shape[2]))
-    centre = np.deg2rad([wcs.wcs.crval[wcs.wcs.lng], wcs.wcs.crval[wcs.wcs.lat]])
-    values = np.ascontiguousarray(data[rising]) * _per_pixel(source, header, l, m)
-    return Image(values, freq[rising], centre, l, m)
+    values = np.ascontiguousarray(data[rising]) * _per_pixel(Path(path), file.header, at["RA"], at["DEC"])
+    return Image(values, freq[rising], file.centre, at["RA"], at["DEC"])
 
 
-def _kinds(source: Path, wcs: Any) -> list[str]:
-    """What each FITS axis is, in FITS order."""
-    types = [str(t) for t in wcs.wcs.ctype]
-    if sorted(t for t in types if t.endswith("-SIN")) != ["DEC--SIN", "RA---SIN"]:
-        raise DataError(
-            f"{source}: expected the axes RA---SIN and DEC--SIN, found {', '.join(filter(None, types)) or 'none'}"
-        )
-    turned = wcs.wcs.get_pc()
-    if not np.allclose(turned, np.eye(len(turned)), atol=1e-9):
-        raise DataError(f"{source}: is rotated (PC or CD matrix); regrid it with north up")
-    return [t.split("-")[0] for t in types]
+def _kinds(file: FitsFile, source: Path) -> list[str]:
+    """What each axis is, outermost first."""
+    if not set(COSINES) <= set(file.types):
+        found = ", ".join(filter(None, file.types[::-1])) or "none"
+        raise DataError(f"{source}: expected the axes RA---SIN and DEC--SIN, found {found}")
+    return [t.split("-")[0] for t in file.types]
 
 
-def _arranged(source: Path, data: np.ndarray, kinds: list[str]) -> np.ndarray:
-    """The data with axes (freq, stokes, m, l)."""
-    places = {kind: data.ndim - 1 - i for i, kind in enumerate(kinds)}
-    others = [places[kind] for kind in kinds if kind not in AXES]
-    if any(data.shape[place] > 1 for place in others):
-        raise DataError(f"{source}: has an axis {next(k for k in kinds if k not in AXES)}; cut out one plane of it")
-    data = data.transpose([*others, *(places[kind] for kind in AXES if kind in places)])
+def _arranged(file: FitsFile, kinds: list[str], source: Path) -> np.ndarray:
+    """The data with axes (freq, stokes, m, l), blank pixels 0."""
+    data = np.nan_to_num(np.asarray(file.values, float), posinf=0.0, neginf=0.0)
+    others = [i for i, kind in enumerate(kinds) if kind not in AXES]
+    if long := [kinds[i] for i in others if data.shape[i] > 1]:
+        raise DataError(f"{source}: has an axis {long[0]}; cut out one plane of it")
+    data = data.transpose([*others, *(kinds.index(kind) for kind in AXES if kind in kinds)])
     shape = iter(data.shape[len(others) :])
-    return data.reshape([next(shape) if kind in places else 1 for kind in AXES])
-
-
-def _freq(header: Any, kinds: list[str]) -> np.ndarray:
-    if "FREQ" not in kinds:
-        return np.zeros(1)
-    i = kinds.index("FREQ") + 1
-    count, value, pixel, step = (header.get(f"{key}{i}", zero) for key, zero in (("NAXIS", 1), ("CRVAL", 0.0),
-                                 ("CRPIX", 1.0), ("CDELT", 1.0)))  # fmt: skip
-    return np.asarray(value + step * (np.arange(count) + 1 - pixel), float)
-
-
-def _cosines(source: Path, wcs: Any, axis: int, count: int) -> np.ndarray:
-    step = np.deg2rad(wcs.wcs.cdelt[axis])
-    cosines: np.ndarray = (np.arange(count) + 1 - wcs.wcs.crpix[axis]) * step
-    if not step or np.abs(cosines).max() >= 1:
-        raise DataError(f"{source}: its pixels go beyond the horizon (CDELT {wcs.wcs.cdelt[axis]} degrees)")
-    return cosines
+    return data.reshape([next(shape) if kind in kinds else 1 for kind in AXES])
 
 
 def _per_pixel(source: Path, header: Any, l: np.ndarray, m: np.ndarray) -> float:

@@ -23,6 +23,7 @@ CONTRACT = {
     "dims",
     "observe",
     "look_up",
+    "reads",
 }
 CONTRACT |= {"matrix", "guess", "settle", "absorb", "turned", "moved", "read", "errors"}
 """Methods of node classes and terms that are documented once, on NodeClass and Term or in the docstring of the class."""
