@@ -448,41 +448,51 @@ def _quantity(name: str, text: str, unit: str) -> float:
 
 
 @app.command()
-def nodes(name: Annotated[str | None, typer.Argument(help="A node class.")] = None) -> None:
+def nodes(
+    name: Annotated[str | None, typer.Argument(help="A node class.")] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="Also the classes of this Python file, or module, of your own; repeat."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON Schema: what a call may be made of.")] = False,
+    html: Annotated[str | None, typer.Option(help="Write a page with a form for every class.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page of --html in a browser.")] = False,
+) -> None:
     """List the node classes, or describe one: what it computes, its children and options."""
+    from .catalogue import schema, text
     from .graph import registry
 
-    if name is not None:
-        print(_described(registry.get(name)))
-        return
-    names = registry.names()
-    length = max(map(len, names))
-    for each in names:
-        print(f"{each:{length}}  {_first_sentence(registry.get(each).__doc__)}")
+    registry.load()
+    if source:
+        from .batch.script import load
+
+        for each in source:
+            load(each)
+    classes = [registry.get(name)] if name is not None else list(map(registry.get, registry.names()))
+    if html is not None:
+        _written(html, classes, show, name)
+    elif show:
+        raise ConfigError("--open opens what --html FILE writes: give both")
+    elif json:
+        from json import dumps
+
+        print(dumps(schema.schema_of(classes[0]) if name is not None else schema.catalogue(classes), indent=2))
+    else:
+        print(text.described(classes[0]) if name is not None else text.listing(classes))
 
 
-def _first_sentence(text: str | None) -> str:
-    first, mark, _ = " ".join((text or "").split()).partition(". ")
-    return first + "." if mark else first
+def _written(html: str, classes: list[Any], show: bool, name: str | None) -> None:
+    """Write the page of forms."""
+    from .catalogue.page import page
+    from .catalogue.schema import catalogue
 
+    path = Path(html)
+    try:
+        path.write_text(page(catalogue(classes)), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{html}: cannot be written: {error.strerror}") from error
+    print(path)
+    if show:
+        import webbrowser
 
-def _described(cls: Any) -> str:
-    import inspect
-
-    lines = [cls.__name__, "", inspect.getdoc(cls) or "", ""]
-    lines += ["children:"] if cls.children else []
-    for key, kid in cls.children.items():
-        facts = [f"{'any number' if kid.least == 0 else f'{kid.least} or more'}" if kid.many else "", kid.unit]
-        facts += [f"dims {kid.dims}" if kid.dims else ""]
-        lines.append(_item(key, facts, kid.help))
-    lines += ["options:"] if cls.options else []
-    for key, value in cls.options.items():
-        choices = " or ".join(map(repr, value.choices)) if value.choices else ""
-        default = "required" if value.required else f"default {value.default!r}"
-        lines.append(_item(key, [choices, value.unit, default], value.help))
-    return "\n".join(lines).rstrip()
-
-
-def _item(name: str, facts: list[str], text: str) -> str:
-    known = ", ".join(fact for fact in facts if fact)
-    return f"  {name}{f' ({known})' if known else ''}: {text}".rstrip(": ")
+        webbrowser.open(path.resolve().as_uri() + (f"#{name}" if name else ""))

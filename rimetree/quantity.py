@@ -9,6 +9,8 @@ from collections.abc import Mapping
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
 HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9, "THz": 1e12}
 BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+POSITIVE = r"\+?(?=[0-9.]*[1-9])(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+"""A regular expression of positive numbers."""
 _FORM = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -29,6 +31,12 @@ def memory(value: str | float) -> float:
     if size <= 0:
         raise ValueError(f"expected an amount of memory such as '2GB', not {value!r}")
     return size
+
+
+def pattern(units: Mapping[str, float]) -> str:
+    """A regular expression, of Python and JavaScript, of positive quantities in these units."""
+    names = ("".join(f"[{c.lower()}{c.upper()}]" for c in unit) for unit in units)
+    return rf"\s*{POSITIVE}\s*(?:{'|'.join(names)})\s*"
 
 
 def _convert(value: str | float, units: Mapping[str, float], what: str, example: str) -> float:

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rimetree.errors import nearest
+from rimetree.graph import kinds
 from rimetree.graph.node import Lookup, Observation, option
 from rimetree.graph.registry import node
 from rimetree.nodes.coords.observatories import observatory_position
-from rimetree.nodes.coords.observed import ArrayCentre, vector
+from rimetree.nodes.coords.observed import PLACE, ArrayCentre, vector
 from rimetree.nodes.coords.orientation import Instants, celestial_to_terrestrial, quiet
 
 BODIES = ("sun", "moon", "mercury", "venus", "mars", "jupiter", "saturn", "uranus", "neptune")
@@ -28,8 +28,8 @@ class ObjectRaDec(Lookup):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("time",)
-    body = option(type=str, required=True, help="sun, moon, mercury, venus, mars, jupiter, saturn, uranus or neptune")
-    position = option(None, type=(tuple, list, np.ndarray), per_member=True, help="ITRF x, y, z of the place", unit="m")
+    body = option(type=kinds.choice(BODIES, fold=True), required=True, help="the Sun, the Moon or a planet")
+    position = option(None, type=PLACE, per_member=True, help="ITRF x, y, z of the place", unit="m")
     observatory = option(None, type=str, help="the reference position of this observatory instead")
 
     @staticmethod
@@ -38,13 +38,9 @@ class ObjectRaDec(Lookup):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        body = options["body"]
-        if body is not None and body.lower() not in BODIES:
-            raise ValueError(f"body must be one of {', '.join(BODIES)}, not {body!r}{nearest(body.lower(), BODIES)}")
         if options["observatory"] is not None:
             observatory_position(options["observatory"])
-        position = vector("position", options["position"], 3, "(x, y, z) in m")
-        return options | {"body": body and body.lower(), "position": position}
+        return options | {"position": vector(options["position"])}
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Lookup, Observation, option
 from rimetree.graph.registry import node
 
@@ -18,11 +19,9 @@ class ChannelWidth(Lookup):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("freq",)
-    width = option(None, type=(float, np.ndarray), per_member=True, help="one width for all", unit="Hz")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return _checked("width", options)
+    width = option(
+        None, type=kinds.real(0, words="a number, 0 or more"), per_member=True, help="one width for all", unit="Hz"
+    )
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -41,11 +40,9 @@ class SlotLength(Lookup):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("time",)
-    length = option(None, type=(float, np.ndarray), per_member=True, help="one length for all", unit="s")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return _checked("length", options)
+    length = option(
+        None, type=kinds.real(0, words="a number, 0 or more"), per_member=True, help="one length for all", unit="s"
+    )
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +51,6 @@ class SlotLength(Lookup):
     @staticmethod
     def look_up(time: np.ndarray, length: Any) -> Any:
         return _nearest("length", time, length)
-
-
-def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    value = options[name]
-    if value is not None and not (np.ndim(value) == 0 and 0 <= value < np.inf):
-        raise ValueError(f"{name} must be a number, 0 or more, not {value!r}")
-    return options
 
 
 def _nearest(name: str, centres: np.ndarray, known: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rimetree.errors import nearest
+from rimetree.graph import kinds
 from rimetree.graph.node import Lookup, Observation, option
 from rimetree.graph.registry import node
 from rimetree.nodes.coords.observatories import observatory_position
@@ -24,17 +25,12 @@ MOUNTS = {
 """By mount, in the words of the Measurement Set: by which multiples of parallactic angle and elevation feeds turn."""
 
 
-def vector(name: str, value: Any, length: int, what: str) -> np.ndarray | None:
-    """An option that is a vector of finite numbers, as an array; None where it was not given."""
-    if value is None:
-        return None
-    try:
-        array = np.asarray(value, float)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.shape != (length,) or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be {what}, not {value!r}")
-    return array
+PLACE = kinds.each(float, float, float, words="(x, y, z) in m")
+
+
+def vector(value: Any) -> np.ndarray | None:
+    """An option that is a vector, as an array; None where it was not given."""
+    return None if value is None else np.asarray(value, float)
 
 
 def _known(what: str, name: Any, facts: Mapping[Any, Any]) -> Any:
@@ -56,7 +52,7 @@ class PhaseCentre(Lookup):
 
     radec = option(
         None,
-        type=(tuple, list, np.ndarray),
+        type=kinds.each(float, float, words="(ra, dec) in rad"),
         per_member=True,
         help="ra and dec, J2000, instead of the field's",
         unit="rad",
@@ -68,7 +64,7 @@ class PhaseCentre(Lookup):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return options | {"radec": vector("radec", options["radec"], 2, "(ra, dec) in rad")}
+        return options | {"radec": vector(options["radec"])}
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +87,7 @@ class Position(Lookup):
     """
 
     antenna = option("", type=(str, int), per_member=True, help="name, or number in the ANTENNA table")
-    position = option(None, type=(tuple, list, np.ndarray), per_member=True, help="ITRF x, y, z instead", unit="m")
+    position = option(None, type=PLACE, per_member=True, help="ITRF x, y, z instead", unit="m")
     observatory = option(None, type=str, help="the reference position of this observatory instead")
 
     @staticmethod
@@ -124,7 +120,7 @@ class ArrayCentre(Lookup):
     On bare Cells `position` or `observatory` must be given.
     """
 
-    position = option(None, type=(tuple, list, np.ndarray), per_member=True, help="ITRF x, y, z instead", unit="m")
+    position = option(None, type=PLACE, per_member=True, help="ITRF x, y, z instead", unit="m")
     observatory = option(None, type=str, help="the reference position of this observatory instead")
 
     @staticmethod
@@ -165,17 +161,16 @@ class Mount(Lookup):
     """
 
     antenna = option("", type=(str, int), per_member=True, help="name, or number in the ANTENNA table")
-    mount = option(None, type=str, per_member=True, help="mount instead, such as 'alt-az' or 'equatorial'")
+    mount = option(
+        None,
+        type=kinds.choice(MOUNTS, fold=True),
+        per_member=True,
+        help="mount instead",
+    )
 
     @staticmethod
     def dims(options: Mapping[str, Any]) -> tuple[int, ...]:
         return (2,)
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if options["mount"] is not None:
-            _turns(options["mount"])
-        return options
 
     @classmethod
     def observe(cls, observation: Observation, options: dict[str, Any]) -> dict[str, Any]:
@@ -201,4 +196,4 @@ def _checked_place(options: dict[str, Any]) -> dict[str, Any]:
     """`position` and `observatory` as they are stored. Raises ValueError where they are no place."""
     if options["observatory"] is not None:
         observatory_position(options["observatory"])
-    return options | {"position": vector("position", options["position"], 3, "(x, y, z) in m")}
+    return options | {"position": vector(options["position"])}

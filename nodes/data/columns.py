@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rimetree.graph.node import NodeClass, check_bits, child, option
+from rimetree.graph import kinds
+from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
+
+COLUMN = kinds.text(r"\S", "the name of a column", "DATA")
+FLAGSETS = kinds.either(kinds.NAME, kinds.items(kinds.NAME), words='a name or a list of names, as "legacy"')
 
 
 @node
@@ -20,11 +24,11 @@ class Spigot(NodeClass):
     """
 
     role = "data"
-    p = option(type=(str, int), per_member=True, required=True, help="first antenna: name or number")
-    q = option(type=(str, int), per_member=True, required=True, help="second antenna: name or number")
-    column = option("DATA", type=str, help="DATA, MODEL_DATA, CORRECTED_DATA, any column like these, or UVW")
-    flag_bit = option(1, type=int, help="the bit, or bits, of bad data")
-    flagsets = option((), type=(tuple, str), help='flagsets of BITFLAG that count instead of FLAG: "legacy" or a list')
+    p = option(type=(str, int), per_member=True, required=True, example="ant01", help="first antenna: name or number")
+    q = option(type=(str, int), per_member=True, required=True, example="ant02", help="second antenna: name or number")
+    column = option("DATA", type=COLUMN, help="DATA, MODEL_DATA, CORRECTED_DATA, any column like these, or UVW")
+    flag_bit = option(1, type=kinds.BITS, help="the bit, or bits, of bad data")
+    flagsets = option((), type=FLAGSETS, help="flagsets of BITFLAG that count instead of FLAG")
 
     @staticmethod
     def dims(options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -33,11 +37,8 @@ class Spigot(NodeClass):
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_bit", options["flag_bit"])
-        sets = (options["flagsets"],) if isinstance(options["flagsets"], str) else tuple(options["flagsets"])
-        if not all(isinstance(name, str) and name for name in sets):
-            raise ValueError(f'flagsets must be a name or a list of names, as "legacy", not {options["flagsets"]!r}')
-        return options | _column(options) | {"flagsets": tuple(sorted(set(sets)))}
+        sets = kinds.names_of(options["flagsets"])
+        return options | {"column": options["column"].strip(), "flagsets": tuple(sorted(sets))}
 
 
 @node
@@ -54,19 +55,11 @@ class Sink(NodeClass):
     value = child(help="what is written: [[XX, XY], [YX, YY]] or [[RR, RL], [LR, LL]]")
     p = option(None, type=(str, int), per_member=True, help="first antenna: name or number")
     q = option(None, type=(str, int), per_member=True, help="second antenna: name or number")
-    column = option("CORRECTED_DATA", type=str, help="column, made like DATA where it does not exist")
+    column = option("CORRECTED_DATA", type=COLUMN, help="column, made like DATA where it does not exist")
     flag = option(False, type=bool, help="also set FLAG")
     flagset = option(None, type=str, help="name of a flagset to be written, made where it does not exist")
-    flag_mask = option(-1, type=int, help="bits of the child's flags that are written; -1: all")
+    flag_mask = option(-1, type=kinds.BITS, help="bits of the child's flags that are written; -1: all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_mask", options["flag_mask"])
-        return options | _column(options) | {"flagset": options["flagset"] or None}
-
-
-def _column(options: Mapping[str, Any]) -> dict[str, str]:
-    column = str(options["column"]).strip()
-    if not column:
-        raise ValueError("column must be the name of a column, not an empty text")
-    return {"column": column}
+        return options | {"column": options["column"].strip(), "flagset": options["flagset"] or None}

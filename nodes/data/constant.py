@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 
@@ -33,16 +34,21 @@ class Constant(NodeClass):
     """
 
     role = "constant"
-    value = option(help="number, nested list or array, real or complex", per_member=True, required=True)
+    value = option(
+        type=kinds.numbers(finite=False),
+        help="real or complex",
+        per_member=True,
+        required=True,
+    )
     axes = option(
-        (), type=(str, tuple), help='axes of the grid along which the array runs, as "freq" or ("time", "freq")'
+        (),
+        type=kinds.either(kinds.NAME, kinds.items(kinds.NAME, distinct=True), words="different names of axes"),
+        help='axes of the grid along which the array runs, as "freq" or ("time", "freq")',
     )
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         axes = (options["axes"],) if isinstance(options["axes"], str) else tuple(options["axes"])
-        if len(set(axes)) < len(axes) or not all(isinstance(axis, str) and axis for axis in axes):
-            raise ValueError(f"axes must be different names of axes of the grid, not {options['axes']!r}")
         if options["value"] is None:
             return {**options, "axes": axes}
         value = numeric("value", options["value"])

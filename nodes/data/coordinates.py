@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
+
+AXIS = kinds.text(r"\S", 'the name of an axis of the cells, as "l"', "l")
 
 
 @node
@@ -32,10 +35,8 @@ class Grid(NodeClass):
     """
 
     role = "coordinate"
-    axis = option(type=str, required=True, help='name of the axis: "time", "freq", "l" ...')
+    axis = option(type=AXIS, required=True, help='name of the axis: "time", "freq", "l" ...')
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if not options["axis"] or not options["axis"].strip():
-            raise ValueError('axis must be the name of an axis of the cells, as "l"')
         return {**options, "axis": options["axis"].strip()}

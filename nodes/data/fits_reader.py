@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rimetree.errors import RimetreeError
+from rimetree.graph import kinds
 from rimetree.graph.node import Function, option
 from rimetree.graph.registry import node
 from rimetree.nodes.data.interpolation import BEYOND, Pixels, held, interpolated
@@ -33,9 +33,9 @@ class FITSReader(Function):
 
     real = True
     numpy = False
-    file = option(type=(str, Path), required=True, help="FITS file; its first image is read")
+    file = option(type=kinds.PATH, required=True, example="image.fits", help="FITS file; its first image is read")
     axes = option(
-        None, type=(str, tuple), help='names of its axes in the order of FITS (NAXIS1 first), as ("l", "m", "freq")'
+        None, type=kinds.NAMES, help='names of its axes in the order of FITS (NAXIS1 first), as ("l", "m", "freq")'
     )
     beyond = option("nan", choices=BEYOND, help="what lies beyond the outermost pixels: NaN, 0 or their values")
     smooth = option(False, type=bool, help="cubic, not linear, between pixels")
@@ -48,7 +48,7 @@ class FITSReader(Function):
         if options["axes"] is None:
             return options | {"file": file, "axes": own}
         axes = (options["axes"],) if isinstance(options["axes"], str) else tuple(options["axes"])
-        if len(axes) != len(own) or len(set(axes)) < len(axes) or not all(isinstance(a, str) and a for a in axes):
+        if len(axes) != len(own) or len(set(axes)) < len(axes):
             raise ValueError(
                 f"{file} has {len(own)} axes, {', '.join(own)}: axes must be as many different names, not {axes}"
             )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rimetree.errors import DataError
+from rimetree.graph import kinds
 from rimetree.graph.node import Function, option
 from rimetree.graph.registry import node
 from rimetree.nodes.data.interpolation import Pixels, held, interpolated
@@ -29,7 +29,7 @@ class FITSImage(Function):
     coordinates = ("freq", "l", "m")
     real = True
     numpy = False
-    image = option(type=(str, Path), required=True, help="FITS file")
+    image = option(type=kinds.PATH, required=True, example="image.fits", help="FITS file")
     stokes = option("I", choices=tuple(STOKES), help="which plane, where the file has several")
 
     @classmethod

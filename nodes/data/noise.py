@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import ndtri
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Function, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples
@@ -49,15 +50,8 @@ class Noise(Function):
         seed, dims, axes = options["seed"], options["dims"], options["axes"]
         if isinstance(seed, str):
             seed = int.from_bytes(blake2b(seed.encode(), digest_size=6).digest())
-        if seed is not None and not 0 <= seed < 2**53:
-            raise ValueError(f"seed must be a text, or a whole number from 0 to 2^53 - 1, not {options['seed']!r}")
         dims = (dims,) if isinstance(dims, int) else tuple(dims)
-        if not all(isinstance(d, int) and d > 0 for d in dims):
-            raise ValueError(f"dims must be positive whole numbers, not {list(dims)}")
-        axes = (axes,) if isinstance(axes, str) else tuple(axes)
-        if not all(isinstance(axis, str) and axis.strip() for axis in axes):
-            raise ValueError(f'axes must be names of axes, as ("time", "freq"), not {options["axes"]!r}')
-        return {**options, "seed": seed, "dims": dims, "axes": tuple(dict.fromkeys(a.strip() for a in axes))}
+        return {**options, "seed": seed, "dims": dims, "axes": kinds.names_of(axes)}
 
     @classmethod
     def axes_of(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -72,10 +66,14 @@ class Noise(Function):
         ]
 
 
-SEED = option(type=(int, str), required=True, per_member=True, help="any text or whole number: which noise this is")
-DIMS = option((), type=(tuple, int), help="shape of the tensor; default: a scalar")
+SEEDS = kinds.either(kinds.whole(0, 2**53 - 1), str, words="a text, or a whole number from 0 to 2^53 - 1")
+POSITIVE = kinds.either(kinds.whole(1), kinds.items(kinds.whole(1)), words="positive whole numbers")
+AXIS_NAMES = kinds.either(kinds.NAME, kinds.items(kinds.NAME), words='names of axes, as ("time", "freq")')
+
+SEED = option(type=SEEDS, required=True, per_member=True, help="which noise this is")
+DIMS = option((), type=POSITIVE, help="shape of the tensor; default: a scalar")
 COMPLEX = option(False, type=bool, help="real and imaginary part are both random")
-AXES = option(("time", "freq"), type=(str, tuple), help="axes of the grid along which it varies")
+AXES = option(("time", "freq"), type=AXIS_NAMES, help="axes of the grid along which it varies")
 
 
 def tensor(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 
@@ -26,9 +26,9 @@ class SkyModel(NodeClass):
     """
 
     role = "data"
-    p = option(type=(str, int), per_member=True, required=True, help="first antenna: name or number")
-    q = option(type=(str, int), per_member=True, required=True, help="second antenna: name or number")
-    sky = option(type=(str, Path), required=True, help="text file or FITS image (.fits)")
+    p = option(type=(str, int), per_member=True, required=True, example="ant01", help="first antenna: name or number")
+    q = option(type=(str, int), per_member=True, required=True, example="ant02", help="second antenna: name or number")
+    sky = option(type=kinds.PATH, required=True, example="sky.txt", help="text file or FITS image (.fits)")
     patch = option(None, type=str, help="only the sources of this patch")
     sign = option(-1, choices=(-1, 1), help="sign of the phase for the UVW column as it is")
     smear = option(False, type=bool, help="average over channels and time slots")

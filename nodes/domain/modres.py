@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples
@@ -26,22 +27,15 @@ class ModRes(Ring):
     """
 
     x = child(help="what is averaged, any unit")
-    time = option(1, type=int, help="equal parts of each slot")
-    freq = option(1, type=int, help="equal parts of each channel")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for axis in AXES:
-            if options[axis] < 1:
-                raise ValueError(f"{axis} counts the parts of each cell: at least 1, not {options[axis]}")
-        return options
+    time = option(1, type=kinds.whole(1, 1000), help="equal parts of each slot")
+    freq = option(1, type=kinds.whole(1, 1000), help="equal parts of each channel")
 
     @classmethod
     def expanded(
         cls, children: dict[str, Any], options: dict[str, Any], make: Callable[..., Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         parts = {axis: options.get(axis, 1) for axis in AXES}
-        if set(children) != {"x"} or not all(type(n) is int and n >= 1 for n in parts.values()):
+        if set(children) != {"x"} or not all(type(n) is int and 1 <= n <= 1000 for n in parts.values()):
             return children, options
         fine = [axis for axis, n in parts.items() if n > 1]
         shifts = product(*([(k + 0.5) / parts[axis] - 0.5 for k in range(parts[axis])] for axis in fine))

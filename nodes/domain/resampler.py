@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rimetree.graph.node import Function, check_bits, child, option
+from rimetree.graph import kinds
+from rimetree.graph.node import Function, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples
 from rimetree.ring import Bits, Plane, Tensor
@@ -30,21 +31,11 @@ class Resampler(Function):
     weight = child(
         dims=(), default=1.0, help="of each value; where its real part is not positive, the value does not count"
     )
-    time = option(1, type=int, help="slots in a block")
-    freq = option(1, type=int, help="channels in a block")
+    time = option(1, type=kinds.whole(1), help="slots in a block")
+    freq = option(1, type=kinds.whole(1), help="channels in a block")
     linear = option(False, type=bool, help="interpolate between the centres of blocks")
-    flag_density = option(0.5, type=float, help="part of a block, 0 to 1, beyond which flags flag all of it")
-    flag_mask = option(-1, type=int, help="bits of flags that leave a value out; -1: all")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_mask", options["flag_mask"])
-        for axis in ("time", "freq"):
-            if options[axis] < 1:
-                raise ValueError(f"{axis} counts the cells of a block: at least 1, not {options[axis]}")
-        if not 0 <= options["flag_density"] <= 1:
-            raise ValueError(f"flag_density is a part, 0 to 1, not {options['flag_density']}")
-        return options
+    flag_density = option(0.5, type=kinds.real(0, 1), help="part of a block, 0 to 1, beyond which flags flag all of it")
+    flag_mask = option(-1, type=kinds.BITS, help="bits of flags that leave a value out; -1: all")
 
     @classmethod
     def taken(cls, options: Any) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rimetree.graph.node import NodeClass, axis_names, child, option
+from rimetree.graph import kinds
+from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
 
 
@@ -24,9 +25,12 @@ class CoordTransform(NodeClass):
     x = child(help="what is evaluated at the coordinates")
     coords = child(help="coordinates, scalars, in the unit of the axis", many=True)
     axes = option(
-        type=(str, tuple), required=True, help='axes of the grid, as "freq" or ("l", "m"), one for each of coords'
+        type=kinds.NAMES,
+        required=True,
+        example="freq",
+        help='axes of the grid, as "freq" or ("l", "m"), one for each of coords',
     )
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        return {**options, "axes": axis_names(options["axes"])}
+        return {**options, "axes": kinds.names_of(options["axes"])}

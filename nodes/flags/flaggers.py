@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rimetree.graph.node import Function, Ring, check_bits, child, option
+from rimetree.graph import kinds
+from rimetree.graph.node import Function, Ring, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.math.real import require_real
 from rimetree.nodes.tensor.shapes import Examples, dims_text
@@ -18,7 +19,13 @@ from rimetree.ring import Bits, Plane, Tensor
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"EQ": eq, "NE": ne, "LT": lt, "LE": le, "GT": gt, "GE": ge}
 
-MASK = option(-1, type=int, help="bits that count; -1: all")
+SOME_BITS = kinds.either(
+    kinds.whole(1, 2**31 - 1),
+    kinds.whole(-(2**31), -1),
+    words="a whole number of 32 bits that are not all 0",
+)
+
+MASK = option(-1, type=kinds.BITS, help="bits that count; -1: all")
 
 
 @node
@@ -34,17 +41,10 @@ class ZeroFlagger(Ring):
     flags_values = True
     x = child(help="scalar or tensor, any unit")
     oper = option("NE", choices=tuple(COMPARISONS), help="which comparison")
-    limit = option(0.0, type=float, per_member=True, help="what x is compared with, in its unit")
-    flag_bit = option(2, type=int, help="the bit or bits that are set: 1, 2, 4 ...; 1 is that of Spigots")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_bit", options["flag_bit"])
-        if options["flag_bit"] == 0:
-            raise ValueError("flag_bit=0 would flag nothing: give a bit, 1, 2, 4 ...")
-        if not np.isfinite(options["limit"]):
-            raise ValueError(f"limit must be a finite number, not {options['limit']}")
-        return options
+    limit = option(
+        0.0, type=kinds.real(words="a finite number"), per_member=True, help="what x is compared with, in its unit"
+    )
+    flag_bit = option(2, type=SOME_BITS, help="the bit or bits that are set: 1, 2, 4 ...; 1 is that of Spigots")
 
     @staticmethod
     def ring(x: Tensor, **options: Any) -> Tensor:
@@ -91,11 +91,6 @@ class MergeFlags(Ring):
     flag_mask = MASK
     merge_all = option(False, type=bool, help="flags of any element of the others go to all elements of x")
 
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_mask", options["flag_mask"])
-        return options
-
     @staticmethod
     def ring(x: Tensor, *marks: Tensor, **options: Any) -> Tensor:
         return x
@@ -120,10 +115,8 @@ class ReplaceFlagged(Function):
     sees_flags = True
     x = child(help="scalar or tensor, any unit")
     marks = child(help="what else has flags; values do not matter", many=True, least=0)
-    value = option(0.0, type=(float, complex), help="what takes the place of flagged values, in the unit of x")
+    value = option(0.0, type=kinds.cmplx(finite=False), help="what takes the place of flagged values, in the unit of x")
     flag_mask = MASK
-
-    normalise = MergeFlags.normalise
 
     @staticmethod
     def compute(x: Tensor, *marks: Tensor, value: Any, flag_mask: int, flags: Sequence[Tensor] = ()) -> Tensor:

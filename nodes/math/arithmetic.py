@@ -7,11 +7,9 @@ from functools import reduce
 from operator import add, mul, sub
 from typing import Any
 
-import numpy as np
-
+from rimetree.graph import kinds
 from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
-from rimetree.nodes.data.constant import numeric
 from rimetree.nodes.tensor.shapes import Examples, elementwise
 from rimetree.ring import Tensor
 
@@ -60,16 +58,7 @@ class Weighted(Ring):
     """What the weighted sums share."""
 
     terms = child(help="scalars and tensors of equal dims, any unit", many=True)
-    weights = option(type=tuple, required=True, help="one number, real or complex, for each child")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        weights = numeric("weights", options["weights"])
-        if np.ndim(weights) != 1 or not np.isfinite(weights).all():
-            raise ValueError(
-                f"weights must be a list of finite numbers, one for each child, not {options['weights']!r}"
-            )
-        return {**options, "weights": tuple(np.asarray(weights).tolist())}
+    weights = option(type=kinds.items(complex, 1), required=True, help="one number, real or complex, for each child")
 
     @staticmethod
     def example() -> Examples:

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Elementwise, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.math.real import require_real
@@ -30,13 +31,7 @@ class Bessel(Elementwise):
 
     real = True
     x = child(help="real scalar or tensor")
-    order = option(0, type=int, help="order n")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if abs(options["order"]) > HIGHEST:
-            raise ValueError(f"order must be a whole number from -{HIGHEST} to {HIGHEST}, not {options['order']}")
-        return options
+    order = option(0, type=kinds.whole(-HIGHEST, HIGHEST), help="order n")
 
     @staticmethod
     def compute(x: Any, order: int = 0) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Elementwise, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.math.real import real_only, require_real
@@ -93,13 +94,7 @@ class Unwrap(Elementwise):
     smooth = False
     x = child(help="real, any unit")
     near = child(help="what it is to be near, in the unit of x")
-    period = option(2 * math.pi, type=float, help="positive, in the unit of x")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if not 0 < options["period"] < math.inf:
-            raise ValueError(f"period must be positive and finite, not {options['period']}")
-        return options
+    period = option(2 * math.pi, type=kinds.real(above=0), help="positive, in the unit of x")
 
     @staticmethod
     def compute(x: Any, near: Any, period: float) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Function, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.arrays import Vector, lifted
@@ -27,13 +28,9 @@ class WSRTCos3Beam(Function):
     real = True
     lm = child(dims=(2,), help="direction cosines from the pointing centre")
     scale = child(help="scale in 1/GHz", default=68.0)
-    clip = option(math.pi / 2, type=float, help="largest argument of the cosine", unit="rad")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if not 0 < options["clip"] <= math.pi / 2:
-            raise ValueError(f"clip must be above 0 and at most pi/2 rad, not {options['clip']!r}")
-        return options
+    clip = option(
+        math.pi / 2, type=kinds.real(most=math.pi / 2, above=0), help="largest argument of the cosine", unit="rad"
+    )
 
     @staticmethod
     def compute(freq: Any, lm: Tensor, scale: Tensor, clip: float = math.pi / 2) -> Tensor:

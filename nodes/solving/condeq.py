@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rimetree.graph.node import Ring, check_bits, child, option
+from rimetree.graph import kinds
+from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, elementwise
 from rimetree.ring import Tensor
@@ -37,17 +38,13 @@ class Condeq(Ring):
     data = child(help="what it should equal, in the same unit")
     weight = child(help="what the weights of the data are multiplied by; real, of known values", optional=True)
     on = option("complex", choices=("complex", *PARTS), help="what of both sides is equated")
-    modulo = option(None, type=float, help="the period of both sides, in their unit; None: none, 2 pi for phases")
+    modulo = option(
+        None,
+        type=kinds.real(above=0, words="positive and finite"),
+        help="the period of both sides, in their unit; None: none, 2 pi for phases",
+    )
 
-    flag_mask = option(-1, type=int, help="bits of flags that leave an equation out; -1: all")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        check_bits("flag_mask", options["flag_mask"])
-        period = options["modulo"]
-        if period is not None and not 0 < period < np.inf:
-            raise ValueError(f"modulo must be positive and finite, not {period}")
-        return options
+    flag_mask = option(-1, type=kinds.BITS, help="bits of flags that leave an equation out; -1: all")
 
     @classmethod
     def expanded(
@@ -55,9 +52,7 @@ class Condeq(Ring):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         on, period = options.get("on", "complex"), options.get("modulo")
         model, data, weight = (children.get(name) for name in ("model", "data", "weight"))
-        legal = on in ("complex", *PARTS) and (
-            period is None or (isinstance(period, (int, float)) and 0 < period < np.inf)
-        )
+        legal = on in ("complex", *PARTS) and (period is None or (type(period) in (int, float) and 0 < period < np.inf))
         if not legal or model is None or data is None:
             return children, options
         if on in PARTS:

@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from rimetree.graph import kinds
 from rimetree.nodes.data.constant import numeric
+
+ENDS = kinds.numbers(finite=False, complex=False)
+BOUNDS = kinds.read_by_class(kinds.each(*[(ENDS, None)] * 2, words="(lower, upper)"))
+PRIOR = kinds.read_by_class(kinds.each(kinds.numbers(), ENDS, words="(mean, sigma)"))
 
 
 def bounds(given: Any) -> tuple[Any, Any] | None:

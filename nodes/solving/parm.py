@@ -8,11 +8,37 @@ from typing import Any
 import numpy as np
 
 from rimetree.funklets import Composed, Funklet, funklet
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, option
 from rimetree.graph.registry import node
 from rimetree.nodes.data.constant import numeric
 from rimetree.nodes.solving import known
-from rimetree.quantity import hertz, seconds
+from rimetree.quantity import HERTZ, POSITIVE, SECONDS, hertz, pattern, seconds
+
+FUNKLETS = kinds.read_by_class(
+    kinds.either(
+        kinds.choice(("polynomial", "log-polynomial")), Funklet, words="a name, a function, or made by rt.funklets"
+    )
+)
+
+
+def _by_axis(number: kinds.Kind, before: str, *time: kinds.Kind, words: str) -> kinds.Kind:
+    """For (time, freq), or time alone: a number, or a text of `before` and a quantity."""
+    slots, channels = (kinds.text(f"^{before}{pattern(units)}$") for units in (SECONDS, HERTZ))
+    over = kinds.either(number, *time, slots, None), kinds.either(number, *time[1:], channels, None)
+    return kinds.read_by_class(kinds.either(over[0], kinds.each(*over, words=""), words=words))
+
+
+SOLINT = _by_axis(
+    kinds.whole(1),
+    "",
+    kinds.choice(("scan",)),
+    kinds.choice(("all",)),
+    words='as 10, (10, None), ("30s", "4MHz") or "scan"',
+)
+SMOOTH = _by_axis(
+    kinds.real(above=0), rf"\s*{POSITIVE}\s*/", words='as "0.1/60s", ("0.1/60s", "0.05/10MHz") or (None, "0.05/10MHz")'
+)
 
 
 @node
@@ -36,12 +62,19 @@ class Parm(NodeClass):
     """
 
     role = "parm"
-    value = option(help="starting value: number, or [time][freq] coefficients", per_member=True, required=True)
-    funklet = option(None, type=object, help='"polynomial", "log-polynomial", one of rt.funklets, or f(time, freq, c)')
-    bounds = option(None, type=object, help="(lower, upper), None: none; of the amplitude if complex", per_member=True)
-    prior = option(None, type=object, help="(mean, standard deviation), from before the data", per_member=True)
-    solint = option((None, None), help='solution interval (time, freq): (10, None), ("30s", "4MHz") or "scan"')
-    smooth = option((None, None), help='rms change between intervals (time, freq): ("0.1/60s", "0.05/10MHz")')
+    value = option(
+        type=kinds.numbers(),
+        help="starting value: number, or [time][freq] coefficients",
+        per_member=True,
+        required=True,
+    )
+    funklet = option(None, type=FUNKLETS, help="what the coefficients mean")
+    bounds = option(
+        None, type=known.BOUNDS, help="None in place of one: none; of the amplitude if complex", per_member=True
+    )
+    prior = option(None, type=known.PRIOR, help="mean and standard deviation, from before the data", per_member=True)
+    solint = option((None, None), type=SOLINT, help="solution interval (time, freq)")
+    smooth = option((None, None), type=SMOOTH, help="rms change between intervals (time, freq)")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:

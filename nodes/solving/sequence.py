@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
 
@@ -17,13 +16,7 @@ class ReqSeq(NodeClass):
 
     role = "sequence"
     steps = child(help="nodes, in the order in which they are done", many=True)
-    result = option(0, type=int, help="number, from 0, of the child whose value is passed on")
-
-    @classmethod
-    def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if options["result"] < 0:
-            raise ValueError(f"result counts the children from 0, so it cannot be {options['result']}")
-        return options
+    result = option(0, type=kinds.whole(0), help="number, from 0, of the child whose value is passed on")
 
 
 @node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rimetree.errors import nearest
+from rimetree.graph import kinds
 from rimetree.graph.node import NodeClass, child, option
 from rimetree.graph.registry import node
 
@@ -26,17 +26,23 @@ class Solver(NodeClass):
     role = "solver"
     commutative = True
     equations = child(help="Condeq nodes", many=True)
-    solvable = option(type=(str, tuple), required=True, help="a tag or a Parm's name, or a list of these")
-    max_iter = option(60, type=int, help="damped steps after which a problem counts as not converged")
-    tol = option(1e-6, type=float, help="converged when the relative change of the parameters is below this")
+    solvable = option(
+        type=kinds.NAMES, required=True, example="gain", help="a tag or a Parm's name, or a list of these"
+    )
+    max_iter = option(60, type=kinds.whole(1), help="damped steps after which a problem counts as not converged")
+    tol = option(
+        1e-6, type=kinds.real(above=0), help="converged when the relative change of the parameters is below this"
+    )
     algorithm = option(
         "auto",
-        type=str,
+        choices=ALGORITHMS,
         help="lm: Levenberg-Marquardt, Parms of different solution intervals in turn; gn-cg: these jointly, by conjugate "
         "gradients; auto: gn-cg where the intervals differ; newton: lm with second derivatives; scipy, ceres: of these "
         "packages, slow, for cross-checking",
     )
-    lm = option(1e-5, type=float, help="damping of the first Levenberg-Marquardt step, relative to the normal matrix")
+    lm = option(
+        1e-5, type=kinds.real(0), help="damping of the first Levenberg-Marquardt step, relative to the normal matrix"
+    )
 
     backend = option(
         "numba",
@@ -45,28 +51,16 @@ class Solver(NodeClass):
         "kernels; gpu: the same on a GPU, refused where there is none. These fit Parms of different intervals in turn",
     )
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
-    dof = option(4.0, type=float, help="of Student's t; 4 costs 4 % of precision where there are no outliers")
-    clip = option(5.0, type=float, help="standard deviations (of real or imaginary part) beyond which data are clipped")
-    min_snr = option(3.0, type=float, help="gains below this many standard errors are no solution; 0 takes all")
+    dof = option(
+        4.0, type=kinds.real(above=0), help="of Student's t; 4 costs 4 % of precision where there are no outliers"
+    )
+    clip = option(
+        5.0,
+        type=kinds.real(above=0),
+        help="standard deviations (of real or imaginary part) beyond which data are clipped",
+    )
+    min_snr = option(3.0, type=kinds.real(0), help="gains below this many standard errors are no solution; 0 takes all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
-        solvable = options["solvable"]
-        names = (solvable,) if isinstance(solvable, str) else tuple(solvable)
-        if not names or not all(isinstance(name, str) and name.strip() for name in names):
-            raise ValueError(f"solvable must be a tag or a Parm's name, or a list of these, not {solvable!r}")
-        if options["max_iter"] < 1:
-            raise ValueError(f"max_iter must be at least 1, not {options['max_iter']}")
-        if not options["tol"] > 0:
-            raise ValueError(f"tol must be positive, not {options['tol']}")
-        if options["algorithm"] not in ALGORITHMS:
-            near = nearest(options["algorithm"], ALGORITHMS)
-            raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, not {options['algorithm']!r}{near}")
-        if not options["lm"] >= 0:
-            raise ValueError(f"lm must not be negative, got {options['lm']}")
-        for name in ("dof", "clip"):
-            if not 0 < options[name] < float("inf"):
-                raise ValueError(f"{name} must be positive and finite, not {options[name]}")
-        if not options["min_snr"] >= 0:
-            raise ValueError(f"min_snr must not be negative, got {options['min_snr']}")
-        return {**options, "solvable": tuple(dict.fromkeys(name.strip() for name in names))}
+        return {**options, "solvable": kinds.names_of(options["solvable"])}

@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from rimetree.graph import kinds
 from rimetree.graph.node import Ring, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, dims_text, expect
 from rimetree.ring import Element, Tensor
+
+DIMS = kinds.either(
+    kinds.whole(0),
+    kinds.items(kinds.whole(1), 1),
+    kinds.each(kinds.whole(0, 0), words="[0]"),
+    words="positive whole numbers, or [0] to stack",
+)
 
 
 @node
@@ -36,7 +44,7 @@ class Composer(Ring):
     """
 
     pieces = child(help="scalars and tensors, any unit", many=True)
-    dims = option(None, type=(tuple, int), help="shape of the result (row-major); [0] stacks; default: a vector")
+    dims = option(None, type=DIMS, help="shape of the result (row-major); [0] stacks; default: a vector")
 
     @staticmethod
     def ring(*pieces: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
@@ -57,8 +65,6 @@ class Composer(Ring):
         dims = options.get("dims")
         if dims is not None:
             dims = (dims,) if isinstance(dims, int) else tuple(dims)
-            if not dims or not all(isinstance(d, int) and (d > 0 or dims == (0,)) for d in dims):
-                raise ValueError(f"dims must be positive whole numbers, or [0] to stack, not {list(dims)}")
         return {**options, "dims": dims}
 
     @staticmethod
@@ -74,7 +80,7 @@ class DataCollect(Ring):
     """
 
     pieces = child(help="scalars or tensors of equal dims, any unit", many=True)
-    labels = option((), type=tuple, help="a text for each child")
+    labels = option((), type=kinds.items(str), help="a text for each child")
     title = option("", type=str, help="a text for all")
 
     @staticmethod
@@ -116,7 +122,7 @@ class Selector(Ring):
     """
 
     tensor = child(help="any tensor")
-    index = option(0, type=(int, tuple), help=INDEX)
+    index = option(0, type=(int, kinds.items(int)), help=INDEX)
     multi = option(False, type=bool, help=MULTI)
 
     @staticmethod
@@ -138,7 +144,7 @@ class Paster(Ring):
 
     a = child(help="any tensor")
     b = child(help="what is put in, in the unit of a")
-    index = option(0, type=(int, tuple), help=INDEX)
+    index = option(0, type=(int, kinds.items(int)), help=INDEX)
     multi = option(False, type=bool, help=MULTI)
 
     @staticmethod

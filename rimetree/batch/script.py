@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -80,15 +82,43 @@ def build(path: str | Path, ms: Any, options: Options) -> Forest:
     ForestError with every fault of the forest.
     """
     source, ns = Path(path), Scope()
-    namespace: dict[str, Any] = {"__name__": source.stem, "__file__": str(source)}
-    try:
-        exec(_compiled(source), namespace)
+    with _placed(source):
+        namespace = _executed(source)
         entry = namespace.get(ENTRY)
         if not callable(entry):
             names = [name for name, value in namespace.items() if callable(value)]
             raise ConfigError(f"{source}: expected a function {ENTRY}(ns, ms, options){nearest(ENTRY, names)}")
         entry(ns, ms, options)
         return ns.forest()
+
+
+def load(source: str) -> None:
+    """Run a Python file, or import a module, for the node classes that it registers. Raises ConfigError where that fails."""
+    path = Path(source)
+    if path.suffix == ".py" or path.exists():
+        with _placed(path):
+            _executed(path)
+        return
+    try:
+        importlib.import_module(source)
+    except RimetreeError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"{source}: neither a Python file (.py) nor a module that can be imported: {why}") from error
+
+
+def _executed(source: Path) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": source.stem, "__file__": str(source)}
+    exec(_compiled(source), namespace)
+    return namespace
+
+
+@contextmanager
+def _placed(source: Path) -> Iterator[None]:
+    """Say where in a script an error came about."""
+    try:
+        yield
     except (ForestError, DataError):
         raise
     except RimetreeError as error:

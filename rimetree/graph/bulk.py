@@ -149,7 +149,7 @@ class Bulk:
         if option is not None and option.per_member and rank:
             if isinstance(value, (list, tuple)) and _holds_texts(value):
                 value = np.array(value, object)
-            elif isinstance(value, (list, tuple)) and not _takes_lists(option):
+            elif isinstance(value, (list, tuple)) and not option.kind.lists:
                 value = np.array(value)
             if isinstance(value, np.ndarray) and value.ndim:
                 return values.encode_array(value, rank)
@@ -186,8 +186,3 @@ def _holds_texts(value: list[Any] | tuple[Any, ...]) -> bool:
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
     return isinstance(value, str)
-
-
-def _takes_lists(option: Option) -> bool:
-    kinds = option.type if isinstance(option.type, tuple) else (option.type,)
-    return any(k in kinds for k in (object, list, tuple, np.ndarray))

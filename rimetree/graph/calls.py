@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import nearest
 from .definition import Arithmetic
+from .kinds import either, items
 from .node import NodeClass, Option
 from .rows import Rows, distinct_rows, split
 from .scope import tag_tuple
 from .values import Values, distinct_codes, freeze
 
-TAGS = Option(default=(), help="blank-separated words, by which nodes are found")
+TAGS = Option((), either(str, items(str)), "blank-separated words, by which nodes are found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +89,10 @@ def check(name: str, option: Option, value: Any) -> Any:
         raise ValueError(f"{name} is an option and cannot be a node")
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None and option.default is None and not option.required:
-        return value
-    if option.choices is not None and value not in option.choices:
-        words = ", ".join(repr(c) for c in option.choices)
-        raise ValueError(f"{name} must be one of {words}, not {value!r}{nearest(value, option.choices)}")
-    kinds = option.type if isinstance(option.type, tuple) else (option.type,)
-    if object in kinds or any(_is(value, kind) for kind in kinds):
-        return value
-    if tuple in kinds and isinstance(value, list):
-        return tuple(value)
-    words = " or ".join("None" if k is type(None) else k.__name__ for k in kinds)
-    raise ValueError(f"{name} must be {words}, not {value!r}")
-
-
-def _is(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    if kind in (float, complex):
-        return isinstance(value, (int, float) if kind is float else (int, float, complex))
-    return isinstance(value, kind)
+    try:
+        return option.kind.read(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be {option.kind.words}, not {value!r}{error}") from None
 
 
 @dataclass(slots=True)

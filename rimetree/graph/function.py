@@ -15,6 +15,7 @@ The parameters of the function are the children, and those with a default its op
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 
 from ..errors import RimetreeError, nearest
 from ..ring import NUMBERS, Plane, Tensor
+from .kinds import real
 from .node import Child, Derivative, Elementwise, Function, NodeClass, Option, Unusable, child, option
 
 WAYS = ("differences", "complex-step")
@@ -99,13 +101,15 @@ def _declared(function: Callable[..., Any], where: str, text: str) -> dict[str, 
         elif given is parameter.empty:
             result[key] = option(help=helps.get(key, ""), required=True)
         else:
-            result[key] = option(given, type=_type(given), help=helps.get(key, ""))
+            result[key] = option(given, type=_kind_of(given), help=helps.get(key, ""))
     return result
 
 
-def _type(default: Any) -> type:
+def _kind_of(default: Any) -> Any:
     """What an option with this default may be."""
-    return type(default) if isinstance(default, (str, bool, int, float)) else object
+    if isinstance(default, float):
+        return real(finite=math.isfinite(default))
+    return type(default) if isinstance(default, (str, bool, int)) else object
 
 
 def _of_tensors(function: Callable[..., Any], dims: tuple[int, ...]) -> Callable[..., Tensor]:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from ..ring import Tensor
+from .kinds import ANYTHING, BITS, NAMES, Kind, choice, kind, names_of, or_none
 
 Derivative = Literal["differences", "complex-step"] | Callable[..., Any]
 
@@ -54,12 +55,13 @@ class Option:
     """One declared option. `per_member` options may differ between the members of one family (antenna, value, seed)."""
 
     default: Any = None
-    type: type | tuple[type, ...] = object
+    kind: Kind = ANYTHING
     help: str = ""
     choices: tuple[Any, ...] | None = None
     unit: str = ""
     per_member: bool = False
     required: bool = False
+    example: Any = None
 
 
 def child(
@@ -79,15 +81,25 @@ def child(
 def option(
     default: Any = None,
     *,
-    type: type | tuple[type, ...] = object,
+    type: Any = object,
     help: str = "",
     choices: tuple[Any, ...] | None = None,
     unit: str = "",
     per_member: bool = False,
     required: bool = False,
+    example: Any = None,
 ) -> Any:
-    """Declare an option: `default` unless `required`; `choices` or `type` are checked when the forest is built."""
-    return Option(default, type, help, choices, unit, per_member, required)
+    """Declare an option: `default` unless `required`; `choices` or `type` are checked when the forest is built.
+
+    `type` is a Python type, a kind of `graph.kinds`, or a tuple of these; None is legal where it is the default. `example` is what
+    a form shows for a required option.
+    """
+    what = kind(type) if choices is None else choice(choices)
+    if default is None and not required:
+        what = or_none(what)
+    return Option(
+        default, what, help, choices, unit, per_member, required, what.example if example is None else example
+    )
 
 
 class Unusable(TypeError):
@@ -211,22 +223,6 @@ class Function(NodeClass):
         raise NotImplementedError
 
 
-def check_bits(name: str, value: int) -> None:
-    """Raise ValueError where `value` is no mask of 32 bits."""
-    if isinstance(value, bool) or not -(2**31) <= value < 2**31:
-        raise ValueError(
-            f"{name} must be a whole number of 32 bits, such as 1, 2 or 4 (or -1: all bits), not {value!r}"
-        )
-
-
-def axis_names(axes: Any) -> tuple[str, ...]:
-    """One name of an axis, or several, as a tuple. Raises ValueError."""
-    names = (axes,) if isinstance(axes, str) else tuple(axes)
-    if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError(f'axes must be names of axes, as "freq" or ("time", "freq"), not {axes!r}')
-    return tuple(dict.fromkeys(name.strip() for name in names))
-
-
 class Over(NamedTuple):
     """The values that a `Reducing` class takes together."""
 
@@ -253,14 +249,13 @@ class Reducing(NodeClass):
     locates: ClassVar[bool] = False
     """Whether `reduce` returns a tuple: the value has one more tensor axis than the child."""
 
-    axes = option(None, type=(str, tuple), help='axes of the grid: "freq" or ("time", "freq"); None: all')
-    flag_mask = option(-1, type=int, help="bits of flags that leave a value out; -1: all")
+    axes = option(None, type=NAMES, help='axes of the grid: "freq" or ("time", "freq"); None: all')
+    flag_mask = option(-1, type=BITS, help="bits of flags that leave a value out; -1: all")
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Axes as a tuple of names, or None."""
-        check_bits("flag_mask", options["flag_mask"])
-        return options if options["axes"] is None else {**options, "axes": axis_names(options["axes"])}
+        return options if options["axes"] is None else {**options, "axes": names_of(options["axes"])}
 
     @staticmethod
     def reduce(x: Any, over: Over) -> Any:

@@ -150,7 +150,7 @@ def test_modulo_of_real_sides():
     ("options", "message"),
     [
         ({"on": "phases"}, "on must be one of complex, amplitude, phase, not 'phases' (did you mean 'phase'?)"),
-        ({"modulo": -1.0}, "modulo must be positive and finite, not -1.0"),
+        ({"modulo": -1.0}, "modulo must be positive and finite, or None, not -1.0"),
         ({"modulo": "pi"}, "modulo must be"),
         ({"wieght": 2.0}, "did you mean 'weight'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -81,11 +82,41 @@ def test_nodes(rimetree):
     assert "Parm " in listing
     assert "The matrix product a b c ..., in order." in listing
     one = rimetree("nodes", "PhaseDelay").out
-    for text in ("lmn (dims (3,))", "uvw (m, dims (3,))", "sign (-1 or 1, default -1)", "station"):
+    for text in ("lmn (dims (3,))", "uvw (m; dims (3,))", "sign (-1 or 1; default -1)", "station"):
         assert text in one
     wrong = rimetree("nodes", "PhaseDelai")
     assert wrong.code == 1
     assert "did you mean 'PhaseDelay'" in wrong.err
+
+
+def test_nodes_as_forms_and_schemas(rimetree, tmp_path: Path):
+    """Of our own classes, and of a file of the user's."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import rimetree as rt\n\n@rt.node\ndef my_ripple(x, depth=0.1):\n    'A ripple.'\n    return depth * x\n"
+    )
+    one = json.loads(rimetree("nodes", "MyRipple", "--json", "--from", mine).out)
+    assert (one["title"], one["x-category"]) == ("MyRipple", "mine")
+    assert one["properties"]["options"]["properties"]["depth"]["default"] == 0.1
+    assert "MyRipple" in json.loads(rimetree("nodes", "--json").out)["$defs"]
+    page = tmp_path / "nodes.html"
+    done = rimetree("nodes", "--html", page, "--from", mine)
+    assert (done.code, done.out, done.err) == (0, f"{page}\n", "")
+    assert '"MyRipple"' in page.read_text() and '"Solver"' in page.read_text()
+
+
+def test_nodes_that_cannot_be_shown(rimetree, tmp_path: Path):
+    (tmp_path / "bad.py").write_text("import rimetree\n\n1 / 0\n")
+    for words, message in (
+        (["--from", tmp_path / "none.py"], "none.py: cannot be read: No such file"),
+        (["--from", tmp_path / "bad.py"], "bad.py:3: ZeroDivisionError"),
+        (["--from", "no.such.module"], "no.such.module: neither a Python file (.py) nor a module"),
+        (["--html", tmp_path / "none" / "x.html"], "x.html: cannot be written: No such file"),
+        (["--open"], "give both"),
+        (["Bessell", "--json"], "did you mean 'Bessel'"),
+    ):
+        done = rimetree("nodes", *words)
+        assert done.code == 1 and message in done.err and len(done.err.splitlines()) == 1, (words, done.err)
 
 
 def test_simulate_takes_units(rimetree, tmp_path: Path):

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from rimetree.graph.calls import check
 from rimetree.graph.registry import get
 from rimetree.ring import Tensor
 from rimetree.testing import call_node
@@ -59,7 +60,8 @@ def test_real_functions_refuse_complex_children(name):
 
 def defaults(name, **given):
     cls = get(name)
-    return cls.normalise({key: option.default for key, option in cls.options.items()} | given)
+    checked = {key: check(key, cls.options[key], value) for key, value in given.items()}
+    return cls.normalise({key: option.default for key, option in cls.options.items()} | checked)
 
 
 @pytest.mark.parametrize(

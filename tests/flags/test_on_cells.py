@@ -279,7 +279,10 @@ def test_many_flaggers_are_one_family() -> None:
     ("make", "message"),
     [
         (lambda: Meq.ZeroFlagger(Meq.Freq(), oper="GTT"), "oper.*did you mean 'GT'"),
-        (lambda: Meq.ZeroFlagger(Meq.Freq(), flag_bit=0), "flag_bit=0 would flag nothing"),
+        (
+            lambda: Meq.ZeroFlagger(Meq.Freq(), flag_bit=0),
+            "flag_bit must be a whole number of 32 bits that are not all 0",
+        ),
         (lambda: Meq.ZeroFlagger(Meq.Freq(), flag_bit=2**31), "flag_bit must be a whole number of 32 bits"),
         (lambda: Meq.ZeroFlagger(Meq.Freq(), limit=float("nan")), "limit must be a finite number"),
         (lambda: Meq.MergeFlags(Meq.Freq()), "MergeFlags"),

@@ -43,9 +43,9 @@ def test_function_becomes_a_class():
     cls = registry.get("PhaseRamp")
     assert list(cls.children) == ["x"]
     assert cls.children["x"].help == "angle, in rad"
-    assert {k: (o.default, o.type, o.help) for k, o in cls.options.items()} == {
-        "delay": (0.5, float, "factor"),
-        "sign": (-1, int, "of the exponent"),
+    assert {k: (o.default, o.kind.words, o.help) for k, o in cls.options.items()} == {
+        "delay": (0.5, "a number", "factor"),
+        "sign": (-1, "a whole number", "of the exponent"),
     }
     check_node(cls)
     for made in (phase_ramp(Meq.Time(), delay=2), Meq.PhaseRamp(Meq.Time(), delay=2.0)):

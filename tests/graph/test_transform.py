@@ -145,7 +145,7 @@ def test_run_on_an_axis_beyond_time_and_frequency():
             "Mean below it varies along 'freq' by itself",
         ),
         (lambda: Meq.CoordTransform(Meq.Freq(), 1.0), "axes"),
-        (lambda: Meq.ModRes(Meq.Freq(), freq=0), "freq counts the parts of each cell: at least 1, not 0"),
+        (lambda: Meq.ModRes(Meq.Freq(), freq=0), "freq must be a whole number from 1 to 1000, not 0"),
         (lambda: Meq.ModRes(Meq.Freq(), freq=2.5), "freq must be"),
         (lambda: Meq.ModRes(Meq.Time(), frq=2), "did you mean 'freq'"),
     ],
