@@ -31,7 +31,8 @@ class Freq(NodeClass):
 class Grid(NodeClass):
     """The centre of each cell along any axis of the cells, such as `rt.Cells(l=(-0.1, 0.1, 64))`, in the unit given there.
 
-    Data of a Measurement Set have the axes "time" and "freq" only. (MeqTrees: Grid.)
+    Cells may have any axes, in runs too; data of a Measurement Set have "time" and "freq" only, where a CoordTransform gives what
+    is on others, as l and m. (MeqTrees: Grid.)
     """
 
     role = "coordinate"

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..graph.node import Family
-from ..plan.depends import Depends, depends
+from ..plan.depends import Depends
 from ..plan.flags import changed
 from ..plan.lower import Source
 from ..plan.program import FlagProgram, Program
 from ..plan.template import Template
 from ..ring import Plane, Tensor
+from .grid import BareGroup, coordinates, sizes, slots_per_time
 from .state import State
 
 UVW = "UVW"
@@ -40,7 +41,7 @@ class Cascade:
         self.flags = flags
         self.families, self.state, self.templates, self.baseline = families, state, templates, baseline
         self.targets = sorted(set(targets))
-        self.known = known = depends(families, {n: p.axes for n, p in state.parms.items()})
+        self.known = known = state.known(families)
         self.below = below = families_below(families, self.targets)
         self.heeding = flags or any(families[n].cls.sees_flags for n in changed(families) & below)
         """Whether flags of data are part of what is computed."""
@@ -48,7 +49,7 @@ class Cascade:
         self.given = [n for n in sorted(below) if families[n].cls.role in ("parm", "data")]
         self.slots = 0
         """Slots of the longest tile: shorter ones are padded to it, so that one compiled program serves all."""
-        self.sizes = {"freq": state.group.freq.size, "time": state.group.time.size}
+        self.sizes = sizes(state.group)
         self._constant: dict[int, Tensor] = {}
         self._program: Program | None = None
 
@@ -63,15 +64,21 @@ class Cascade:
         given: dict[int, Sequence[Any]] = {n: _open(self._constant[n]) for n in self.once}
         for number in (n for n in self.given if n in self._program.valued):
             if self.families[number].cls.role == "parm":
-                arrays: Sequence[np.ndarray] = (self.state.plane(number, slice(tile.start, tile.stop)),)
+                arrays: Sequence[np.ndarray] = (self._parm(number, tile),)
             else:
                 arrays = self._data(number, tile)
             given[number] = [_padded(a, pad, 1) for a in arrays]
-        coordinates = self._coordinates(tile)
-        coordinates["time"] = _padded(coordinates["time"], pad, 0)
+        centres = coordinates(self.state.group, slice(tile.start, tile.stop))
+        centres["time"] = _padded(centres["time"], pad, 0)
         data = (n for n in self.given if n in self._program.flagged and self.families[n].cls.role == "data")
         flags = {n: [_padded(a, pad, 1) for a in self._data_flags(n, tile)] for n in data}
-        tensors = self._program(coordinates, given, flags)
+        tensors = self._program(centres, given, flags)
+        group = self.state.group
+        if isinstance(group, BareGroup):
+            return {
+                n: t.map(lambda e: Plane(group.folded(e.array)) if isinstance(e, Plane) else e)
+                for n, t in tensors.items()
+            }
         if not pad:
             return tensors
         return {n: t.map(lambda e: _cut(e, tile.stop - tile.start)) for n, t in tensors.items()}
@@ -82,14 +89,17 @@ class Cascade:
         arrays = [np.asarray(e.array) for e in tensors[number].elements if isinstance(e, Plane)]
         return [np.where(np.isfinite(a), a, 1.0) for a in arrays] if self.known[number].data else arrays
 
-    def _coordinates(self, tile: Any) -> dict[str, np.ndarray]:
-        group = self.state.group
-        return {"time": group.time[tile.start : tile.stop, None], "freq": group.freq[None, :]}
+    def _parm(self, number: int, tile: Any) -> np.ndarray:
+        """The values of a Parm family on the axes on which trees are evaluated."""
+        plane = self.state.plane(number, slice(tile.start, tile.stop, slots_per_time(self.state.group)))
+        return plane.reshape(*plane.shape, *(1,) * (len(self.sizes) - 2))
 
     def _prepare(self, tile: Any) -> None:
         if self.once:
             families = self._part(self.once)
-            self._constant = Program(families, self.once, {}, self.sizes)(self._coordinates(tile))
+            self._constant = Program(families, self.once, {}, self.sizes)(
+                coordinates(self.state.group, slice(tile.start, tile.stop))
+            )
         templates = {n: _template(t) for n, t in self._constant.items()}
         templates.update({n: self.templates[n] for n in self.given})
         families = self._part(self.targets, frozenset(self.once))

@@ -12,7 +12,6 @@ import numpy as np
 from ..graph.node import Family
 from ..parms.intervals import AxisGrid
 from ..plan.atoms import Atoms, Unknowns
-from ..plan.depends import depends
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
 from ..solve.backends import backend
@@ -257,16 +256,15 @@ class ClassFit:
                 )
                 for n in self.atoms.boundary
             }  # fmt: skip
-            t, f = np.zeros((2, 3, 1, 1)), np.ones((1, 1, 2, 3))
-            inputs = {"values": fixed, "coordinates": {"time": t, "freq": f}}
             first = np.zeros((2, 3), int)  # any cells will do
+            inputs = {"values": fixed, "coordinates": state.coordinates(first, first)}
             traced = jax.eval_shape(self.atoms.values, coefs, inputs, state.prepared(self.parms, first, first))
             flat = [a.shape for arrays in traced.values() for a in arrays]
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]
 
     def _boundary_axes(self) -> Mapping[int, frozenset[str]]:
-        known = depends(self.families, {n: p.axes for n, p in self.state.parms.items()})
+        known = self.state.known(self.families)
         return {n: known[n].axes for n in self.atoms.boundary}
 
     def _problem(
@@ -276,11 +274,7 @@ class ClassFit:
         offset = int(self.state.parms[self.parms[0]].slot_interval[span.start])
         slots = np.arange(group.time.size)[span.slots][tgrid.cell_of]
         cells, shape = self.state.prepared(self.parms, slots, fgrid.cell_of), (*slots.shape, *fgrid.cell_of.shape)
-        coordinates = {
-            "time": group.time[span.slots][tgrid.cell_of][:, :, None, None],
-            "freq": group.freq[fgrid.cell_of][None, None],
-        }
-        fixed = {"values": boundary, "coordinates": coordinates}
+        fixed = {"values": boundary, "coordinates": self.state.coordinates(slots, fgrid.cell_of)}
 
         def coefficients(theta: np.ndarray) -> dict[int, np.ndarray]:
             return {

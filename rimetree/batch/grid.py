@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -42,7 +44,11 @@ class GridData(Protocol):
 
 
 class BareGroup:
-    """Cells as a group without baselines or correlations, so that equations without data can be solved on them."""
+    """Cells as a group without baselines or correlations, so that equations without data can be solved on them.
+
+    A slot is one cell of time and of all axes beyond time and frequency: each time is followed by itself for all their cells, the
+    last axis fastest. What is fitted has slots and channels so; trees are evaluated on the axes that there are.
+    """
 
     bare = True
     corrs: tuple[str, ...] = ()
@@ -50,10 +56,27 @@ class BareGroup:
 
     def __init__(self, cells: Cells) -> None:
         self.cells = cells
-        self.time, self.interval = cells.time, cells.axes["time"].widths
+        others = {name: axis.centres for name, axis in cells.axes.items() if name not in ("time", "freq")}
+        self.extents = tuple(centres.size for centres in others.values())
+        self.fold = math.prod(self.extents)
+        """Slots of one time."""
+        grids = np.meshgrid(*others.values(), indexing="ij")
+        self.further = {n: np.tile(g.ravel(), cells.time.size) for n, g in zip(others, grids, strict=True)}
+        """Centres along the further axes, of each slot."""
+        self.time, self.interval = (np.repeat(a, self.fold) for a in (cells.time, cells.axes["time"].widths))
         self.freq, self.width = cells.freq, cells.axes["freq"].widths
         self.scan = np.zeros(self.time.size, int)
         self.rows = np.empty((0, self.time.size), np.int32)
+
+    def folded(self, plane: Any) -> np.ndarray:
+        """(n, slots or 1, channels or 1) of what was evaluated on all axes, (n, times or 1, channels or 1, further or 1...)."""
+        if not self.extents:
+            return np.asarray(plane)
+        array = np.moveaxis(np.asarray(plane), 2, -1)
+        if max(array.shape[1:-1]) == 1:
+            return array.reshape(len(array), 1, -1)
+        full = np.broadcast_to(array, (len(array), self.time.size // self.fold, *self.extents, array.shape[-1]))
+        return full.reshape(len(array), self.time.size, -1)
 
 
 class BareTile:
@@ -67,3 +90,27 @@ class BareTile:
         self.rows = group.rows
         self.flags = np.empty((0, group.freq.size, 0), np.uint8)
         self.weights = np.empty((0, 1, 0), np.float32)
+
+
+def further(group: GridData) -> Mapping[str, np.ndarray]:
+    """Centres along the axes beyond time and frequency, of each slot."""
+    return group.further if isinstance(group, BareGroup) else {}
+
+
+def slots_per_time(group: GridData) -> int:
+    """Slots of one time: 1, but for Cells with further axes."""
+    return group.fold if isinstance(group, BareGroup) else 1
+
+
+def sizes(group: GridData) -> dict[str, int]:
+    """Cells along each axis on which trees are evaluated."""
+    if isinstance(group, BareGroup):
+        return {name: axis.centres.size for name, axis in group.cells.axes.items()}
+    return {"time": group.time.size, "freq": group.freq.size}
+
+
+def coordinates(group: GridData, slots: slice) -> dict[str, np.ndarray]:
+    """Centres along each axis on which trees are evaluated, for some slots: for all, where there are no data."""
+    if isinstance(group, BareGroup):
+        return group.cells.coordinates()
+    return {"time": group.time[slots, None], "freq": group.freq[None, :]}

@@ -22,7 +22,7 @@ from ..solve.threads import threads
 from .apply import Sinks, Written
 from .cascade import Cascade, correlations
 from .fit import ClassFit, Fitted
-from .grid import BareTile
+from .grid import BareTile, sizes
 from .known import bounded
 from .layout import Layout
 from .memory import sums_bytes
@@ -70,8 +70,7 @@ class GroupRun:
         starting.fill(self.state, group, lambda n, m: f"{names.name_of(n, m)} ({names.where(n, m)})")
         self.visibilities = Visibilities(found.visibilities(), correlations(group.corrs), found.baseline)
         complex_ = {n for n, p in self.state.parms.items() if p.is_complex} | set(self.visibilities.baseline)
-        sizes = {"time": group.time.size, "freq": group.freq.size}
-        self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes)
+        self.templates, self.real = found.shapes(group.corrs, frozenset(complex_), sizes(group))
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         for fit in (fit for fits in self.classes.values() for fit in fits):
             fit.clock = clock

@@ -199,7 +199,9 @@ class JointAtoms:
             local = start + np.arange(int(np.prod(shape)) * parts)
             values = x[self.unknown(self.of_parm[n], local, cells_t, cells_f)].reshape(*shape, parts, *grid.shape)
             coefs[n] = values[:, :, :, 0] + 1j * values[:, :, :, 1] if parts == 2 else values[:, :, :, 0]
-        fixed = {"values": self._fixed(own, cells_t, cells_f), "coordinates": self._coordinates(cells_t, cells_f)}
+        slots, chans = self.span.start + self.time.first[cells_t], self.freq.first[cells_f]
+        coordinates = self.whole.state.coordinates(slots[:, None], chans[:, None])
+        fixed = {"values": self._fixed(own, cells_t, cells_f), "coordinates": coordinates}
         values, tangents = (np.asarray(a) for a in own.evaluate(coefs, fixed, self.prepared(parms, cells_t, cells_f)))
         slope = np.zeros((len(values), grid.size, self.width), complex)
         index = np.zeros((len(values), grid.size, self.width), np.int64)
@@ -211,13 +213,6 @@ class JointAtoms:
                 mine = (number >= ends[i]) & (number < ends[i + 1])
                 index[mine, :, k] = self.unknown(i, number[mine] - ends[i], cells_t, cells_f)
         return values.reshape(-1), slope.reshape(-1, self.width), index.reshape(-1, self.width)
-
-    def _coordinates(self, cells_t: np.ndarray, cells_f: np.ndarray) -> dict[str, np.ndarray]:
-        group = self.whole.state.group
-        return {
-            "time": group.time[self.span.slots][self.time.first[cells_t]][:, None, None, None],
-            "freq": group.freq[self.freq.first[cells_f]][None, None, :, None],
-        }
 
     def _fixed(self, own: Atoms, cells_t: np.ndarray, cells_f: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
         """Boundary planes at a grid of cells, (n, St, 1, Sf, 1)."""

@@ -132,7 +132,7 @@ class Layout:
 
     def shapes(self, corrs: Sequence[str], complex_families: frozenset[int], sizes: Mapping[str, int]) -> Shapes:
         """Templates of all families, and which of their elements are real (see `plan.shapes`)."""
-        key = tuple(corrs), complex_families, *sizes.values()
+        key = tuple(corrs), complex_families, *sizes.items()
         if key not in self._shapes:
             self._shapes[key] = shapes(self.families, self.templates(corrs), complex_families, sizes)
         found: Shapes = self._shapes[key]

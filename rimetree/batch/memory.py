@@ -8,7 +8,6 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..parms.intervals import AxisGrid
-from ..plan.depends import depends
 from ..solve.simd import LANES
 from .fit import ClassFit
 
@@ -40,7 +39,7 @@ def sums_bytes(fit: ClassFit, slots: slice) -> int:
 def planes_bytes(fit: ClassFit) -> int:
     """Planes evaluated per slot of a tile: predicted models, fixed Jones terms."""
     cascade, group = fit.cascade, fit.state.group
-    known = depends(fit.families, {n: p.axes for n, p in fit.state.parms.items()})
+    known = fit.state.known(fit.families)
     total = 0
     for n in cascade.targets:
         if "time" in known[n].axes:

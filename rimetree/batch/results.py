@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
-from ..plan.depends import depends
 from ..plan.subset import paths
 from ..ring import Plane
 from ..solve.report import Report
 from ..solve.status import Status
 from .cascade import Cascade
+from .grid import further
 from .group import GroupRun
 from .jones_errors import errors
 
@@ -95,8 +95,10 @@ def _parms(run: GroupRun) -> list[ParmTable]:
 def _jones(run: GroupRun) -> list[JonesTable]:
     """2x2 families with one antenna as qualifier that depend on solved parameters, evaluated on their own axes."""
     families, state = run.families, run.state
-    known = depends(families, {n: p.axes for n, p in state.parms.items()})
-    tables = []
+    known = state.known(families)
+    tables: list[JonesTable] = []
+    if further(run.group):
+        return tables
     for number, family in families.items():
         solved = [n for n in known[number].parms if state.parms[n].solvable]
         if not solved or known[number].data or family.cls.role != "compute" or run.templates[number][0] != (2, 2):

@@ -49,7 +49,7 @@ def run(
 ) -> Report:
     """Solve every Solver and write every Sink of a forest.
 
-    data       a MeasurementSet, several as MeasurementSets, or Cells for equations without data
+    data       a MeasurementSet, several as MeasurementSets, or Cells (with any axes) for equations without data
     solutions  HDF5 file for the solutions, written whole at the end; an existing one needs `overwrite`
     memory     bytes that a tile may take (default: 40 % of what is free)
     start      solutions (a file or Solutions) that solvable Parms of the same name start from
@@ -100,11 +100,6 @@ class _Run:
                 f"run needs an rt.MeasurementSet, rt.MeasurementSets or rt.Cells, got {type(data).__name__}"
             )
         self.bare = isinstance(data, Cells)
-        if self.bare and (further := [axis for axis in data.names if axis not in ("time", "freq")]):
-            raise ConfigError(
-                f"run works on time and freq, and these cells have the axis {further[0]!r} too: lay its values along one of them, as "
-                f'Meq.CoordTransform(x, Meq.Constant(values, axes="time"), axes="{further[0]}"), or call forest.evaluate'
-            )
         self.data, self.overwrite, self.memory, self.progress, self.starting = (
             data,
             overwrite,
@@ -197,7 +192,9 @@ class _Run:
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
         batch = group_run.batch(memory_limit(self.memory))
         work = slot_bytes(group_run.classes)
-        plan = tile_plan(group.time.size, size, intervals, self.memory, work, batch, self.found.whole)
+        plan = tile_plan(
+            group.time.size, size, intervals, self.memory, work, batch, "rt.Cells" if self.bare else self.found.whole
+        )
         check_spans(group_run.classes, plan.spans, plan.limit)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan

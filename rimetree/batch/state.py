@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from ..funklets import At, Funklet, on_cells, to_text
 from ..graph.node import Family
 from ..parms.funklet import coefficients, funklet_of
 from ..parms.intervals import bounds, freq_intervals, time_intervals
+from ..plan.depends import Depends, depends
 from ..solve.status import Status
-from .grid import GridData
+from .grid import GridData, further, slots_per_time
 
 
 @dataclass(slots=True, eq=False)
@@ -82,7 +83,8 @@ class State:
     def _initial(self, family: Family, fitted: np.ndarray) -> ParmState:
         group = self.group
         time_solint, freq_solint = family.options.get("solint") or (None, None)
-        slots = time_intervals(time_solint, group.time, group.interval, group.scan)
+        step = slots_per_time(group)
+        slots = time_intervals(time_solint, group.time[::step], group.interval[::step], group.scan[::step]).repeat(step)
         chans = freq_intervals(freq_solint, group.freq, group.width)
         start = coefficients(family)
         nt, nf = int(slots[-1]) + 1, int(chans[-1]) + 1
@@ -132,6 +134,23 @@ class State:
         low_t, high_t = parm.time_bounds[parm.slot_interval[slots]].transpose(2, 0, 1)[..., None, None]
         low_f, high_f = parm.freq_bounds[parm.chan_interval[chans]].transpose(2, 0, 1)
         return At(group.time[slots][..., None, None], group.freq[chans][None, None], (low_t, high_t), (low_f, high_f))
+
+    def coordinates(self, slots: np.ndarray, chans: np.ndarray) -> dict[str, np.ndarray]:
+        """Centres along all axes of the cells of `at`, (interval, slot, 1, 1) or (1, 1, interval, channel)."""
+        along = {"time": self.group.time, **further(self.group)}
+        return {name: c[slots][..., None, None] for name, c in along.items()} | {
+            "freq": self.group.freq[chans][None, None]
+        }
+
+    def known(self, families: Mapping[int, Family]) -> dict[int, Depends]:
+        """What families depend on; axes beyond time and frequency, which slots run along, count as time."""
+        found = depends(families, {n: p.axes for n, p in self.parms.items()})
+        if not (beyond := further(self.group).keys()):
+            return found
+        return {
+            n: replace(own, axes=frozenset("time" if axis in beyond else axis for axis in own.axes))
+            for n, own in found.items()
+        }
 
     def prepared(self, numbers: Iterable[int], slots: np.ndarray, chans: np.ndarray) -> dict[int, tuple[Any, ...]]:
         """What the funklets of Parm families need to know of cells (see `at`)."""

@@ -56,7 +56,9 @@ def apply(
         given = dict(zip(moved, kids[len(kids) - len(moved) :], strict=True))
         kids = kids[: len(kids) - len(moved)]
         axes = [
-            _scalar(name, given[name], len(coordinates)) if name in given else centres(name, coordinates)[None]
+            _scalar(name, given[name], max(map(np.ndim, coordinates.values())))
+            if name in given
+            else centres(name, coordinates)[None]
             for name in cls.axes_of(options)
         ]
         if not set(options) - set(cls.options):  # nothing was read before

@@ -141,7 +141,7 @@ class Lowering:
             family = families[number]
             if any(kid.family in self.solvable for kid in family.kids):
                 self.solvable.add(number)
-                if family.cls.role == "compute" and family.whole(("time", "freq")):
+                if family.cls.role == "compute" and family.whole(("time", "freq", *(family.options.get("axes") or ()))):
                     text = "takes cells together, so that what is below it cannot be solved for; solve for its value"
                     raise NodeFailure(number, text)
 

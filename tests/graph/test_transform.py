@@ -107,23 +107,6 @@ def test_coordinates_are_solved_for():
     assert report.tables.parm("dm").values.item() == pytest.approx(-0.04, abs=1e-9)
 
 
-def test_run_on_an_axis_beyond_time_and_frequency():
-    """It is refused in one line, which says how to lay l along time; that is solved."""
-    places = np.linspace(-1, 1, 9)
-    ns = rt.Scope()
-    ns.width << Meq.Parm(0.3, tags="fit")
-    ns.beam << Meq.Exp(-Meq.Sqr(Meq.Grid("l")) / ns.width)
-    ns.seen << Meq.CoordTransform(ns.beam, Meq.Constant(places, axes="time"), axes="l")
-    ns.eq << Meq.Condeq(ns.seen, Meq.Constant(np.exp(-(places**2) / 0.5), axes="time"))
-    ns.solve << Meq.Solver(ns.eq, solvable="fit", tol=1e-12)
-    forest = ns.forest()
-    with pytest.raises(rt.ConfigError, match=r"the axis 'l' too: .*CoordTransform.*axes=\"l\"") as caught:
-        forest.run(rt.Cells(time=(0, 4, 4), l=(-1, 1, 5)), progress=False)
-    assert len(str(caught.value).splitlines()) == 1
-    report = forest.run(rt.Cells(time=(0, 9, 9)), progress=False)
-    assert report.tables.parm("width").values.item() == pytest.approx(0.5, abs=1e-9)
-
-
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
@@ -131,6 +114,10 @@ def test_run_on_an_axis_beyond_time_and_frequency():
         (
             lambda: Meq.CoordTransform(Meq.Freq(), 1.0, axes="l"),
             "x does not vary along l: there is nothing to transform",
+        ),
+        (
+            lambda: Meq.CoordTransform(Meq.Grid("elevation") * Meq.Freq(), 1.0, 2.0, axes=("freq", "elevaton")),
+            "x does not vary along elevaton (did you mean 'elevation'?)",
         ),
         (
             lambda: Meq.CoordTransform(Meq.Parm([[1, 2]]) * Meq.Freq(), 1.0, axes="freq"),
