@@ -74,8 +74,9 @@ def _way(run: GroupRun, solver: SolverNode, plan: TilePlan) -> str:
     if len(fits) > 1:
         joint = run.joint[solver.name]
         span = max(plan.spans, key=lambda s: s.stop - s.start)
-        if joint and joint.fits(Span(span.start, span.stop, tuple)):
-            time, freq = joint.axes(Span(span.start, span.stop, tuple))
+        axes = joint.axes(Span(span.start, span.stop, tuple)) if joint else None
+        if joint and axes and joint.fits(*axes):
+            time, freq = axes
             words = [f"lm for each class, then gn-cg for all together on {time.count} x {freq.count} cells"]
         elif joint:
             words = ["lm for the classes in turn: the sums of all together need more memory than there is"]

@@ -15,20 +15,17 @@ import numpy as np
 from ..plan.template import Template
 from ..solve.bilinear import pairs, squares
 from ..solve.bounds import Constraints, Prior
+from ..solve.cell_sums import CellSums
 from ..solve.coupled import Coupled
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
-from ..solve.coupling import Cells, pack
 from ..solve.exchange import Exchange, Exchanges, exchanges, settled
 from ..solve.forms import Form
 from ..solve.joined import Class
 from ..solve.outcome import Outcome
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
-from ..solve.simd import LANES
 from ..solve.status import Status
-from ..solve.sums import accumulate, empty_gram
-from ..solve.threads import in_turns
 from .fit import ClassFit, Fitted
 from .joint_grid import Axis, JointAtoms
 from .known import constraints
@@ -36,7 +33,7 @@ from .solvable import SolverNode
 from .span import Span, bind
 from .tiling import available_memory
 
-PARTS = 20_000_000
+PARTS = 4_000_000
 """Numbers of independent components times cells up to which chi2 is kept for each."""
 
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
@@ -60,7 +57,7 @@ class JointFit:
     def run(self, span: Span, settings: Settings) -> list[Fitted] | None:
         """Fit; the state receives coefficients, errors and statuses. None where the sums would not fit in memory."""
         time, freq = self.axes(span)
-        if not self.fits(span):
+        if not self.fits(time, freq):
             return None
         begun = {i: self.classes[i].run(span, settings) for i in sorted(range(len(self.classes)), key=self._precedence)}
         fitted = [begun[i] for i in range(len(self.classes))]
@@ -91,9 +88,9 @@ class JointFit:
             return 1
         return 0 if any(own.state.parms[n].coefs.any() for n in own.parms) else 2
 
-    def fits(self, span: Span) -> bool:
-        """Whether the sums of a span fit in memory."""
-        return 2 * self._bytes(*self.axes(span)) <= 0.4 * available_memory()
+    def fits(self, time: Axis, freq: Axis) -> bool:
+        """Whether the sums of cells fit in memory."""
+        return self._bytes(time, freq) <= 0.4 * available_memory()
 
     def axes(self, span: Span) -> tuple[Axis, Axis]:
         """The cells of all classes."""
@@ -106,55 +103,55 @@ class JointFit:
 
     def _bytes(self, time: Axis, freq: Axis) -> int:
         """Bytes of the sums of all equations."""
-        sizes = [8 * len(t.forms) and 8 * ((t.elements.ntheta + 1) ** 2).sum() for t in self.whole.tables]
-        members = [self.whole.families[t.family].size for t in self.whole.tables]
-        return int(sum(s * m for s, m in zip(sizes, members, strict=True))) * time.count * freq.count
+        members = [len(rows) for rows in self.whole.condeqs]
+        sizes = [CellSums.bytes(m, t.elements.ntheta) for t, m in zip(self.whole.tables, members, strict=True)]
+        return sum(sizes) * time.count * freq.count
 
-    def _sums(self, span: Span, time: Axis, freq: Axis) -> tuple[list[Any], dict[int, Any], int]:
-        """Gram matrices and counts per table; the fixed planes that atoms use, on the cells; data dropped."""
+    def _collect(self, sums: CellSums, span: Span, time: Axis, freq: Axis) -> tuple[dict[int, Any], int]:
+        """Add all tiles; returns the fixed planes that atoms use, on the cells, and how many data were dropped."""
         whole, dropped = self.whole, 0
-        grams = [empty_gram(t.elements, whole.families[t.family].size, time.count, freq.count) for t in whole.tables]
         planes: dict[int, list[Any]] = {n: [] for n in whole.atoms.boundary}
         for tile in span.tiles():
             tensors = whole.cascade.tensors(tile)
             for n, pieces in planes.items():
                 pieces.append(whole.cascade.boundary(tensors, n))
-            label = time.label[tile.start - span.start : tile.stop - span.start]
-            for place, ((gram, count), table) in enumerate(zip(grams, whole.tables, strict=True)):
+            label, equation = time.label[tile.start - span.start : tile.stop - span.start], 0
+            for place, table in enumerate(whole.tables):
                 sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)
                 elements, flags, weights = whole.data(place, tile)
-                arguments = table.planes, sources, tile.rows, elements
-                dropped += accumulate(gram, count, *arguments, label, freq.label, flags, weights)
+                number = np.full(whole.families[table.family].size, -1)
+                number[whole.condeqs[place]] = np.arange(len(whole.condeqs[place]))
+                dropped += sums.add(
+                    equation, number, np.array(table.real), table.planes, sources, tile.rows, elements, label, freq.label,
+                    flags, weights,
+                )  # fmt: skip
+                equation += len(table.forms)
         boundary = {n: [_on_cells(p, time, freq) for p in zip(*pieces, strict=True)] for n, pieces in planes.items()}
-        return grams, boundary, dropped
+        return boundary, dropped
 
     def _problem(self, span: Span, time: Axis, freq: Axis, fitted: Sequence[Fitted]) -> tuple[Coupled, int]:
         whole = self.whole
-        grams, boundary, dropped = self._sums(span, time, freq)
         atoms = JointAtoms(whole, self.classes, span, time, freq)
         count = time.count * freq.count
-        forms, sources, real = [], [], []
-        for place, table in enumerate(whole.tables):
-            for e, form in enumerate(table.forms):
-                forms.append(form.members(whole.condeqs[place]))
-                sources.append((grams[place][0][e], grams[place][1][e], np.asarray(whole.condeqs[place], np.int64)))
-                real.append(table.real[e])
+        forms = [f.members(rows) for t, rows in zip(whole.tables, whole.condeqs, strict=True) for f in t.forms]
         components = self._components(fitted)
         members, seen = self.parts(forms, components)
         if len(seen) * count > PARTS:
             components = [np.minimum(c, 0) for c in components]
             members, seen = self.parts(forms, components)
         classes = self.class_list(components, seen, time, freq)
+        table, stems = pairs(forms, members)
+        sums = CellSums.empty(table, (time.count, freq.count), *atoms.layout())
+        boundary, dropped = self._collect(sums, span, time, freq)
         keep = np.ones((len(seen), count), bool)
         for own, item in zip(classes, fitted, strict=True):
             for _, part, outcome in item.components:
                 of = own.of_part == own.component[part.unknowns[0]]
                 keep[of] &= ~np.isin(outcome.status, LOST)[own.cell]
-        table_, stems = pairs(forms, members)
-        cells, data, constant = _packed(table_, sources, real, keep, *atoms.layout(), count)
+        sums.keep(keep)
         problem = Coupled(
-            tuple(classes), data, self.prior(classes), table_, stems, squares(table_, stems, atoms.alike()), cells,
-            atoms.evaluator(boundary), constant,
+            tuple(classes), sums.of_cells(sums.data), self.prior(classes), stems, squares(table, stems, atoms.alike()), sums,
+            atoms.evaluator(boundary),
         )  # fmt: skip
         return problem, dropped
 
@@ -316,35 +313,6 @@ def _joined(
         variance=np.where(np.isfinite(before.variance), variance, before.variance),
         referred=None,
     )
-
-
-def _packed(
-    table: Any,
-    sources: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    real: Sequence[bool],
-    keep: np.ndarray,
-    base: np.ndarray,
-    grid: np.ndarray,
-    place: np.ndarray,
-    count: int,
-) -> tuple[Cells, np.ndarray, np.ndarray]:
-    """Gram matrices as `Cells`, the number of real data (parts, cells), and the part of chi2 that nothing changes."""
-    blocks = -(-count // LANES)
-    sizes = np.stack([table.members * table.planes**2, table.members * table.planes * 2], 1)
-    first = np.concatenate([np.zeros((1, 2), np.int64), np.cumsum(sizes, 0)])
-    places = np.zeros((len(place), blocks * LANES), np.int64)
-    places[:, :count] = place
-    cells = Cells(
-        np.empty((blocks, int(first[-1, 0]), LANES)), np.empty((blocks, int(first[-1, 1]), LANES)), first,
-        np.ones(blocks, bool), base.astype(np.int64), grid.astype(np.int64), places,
-    )  # fmt: skip
-    constant, data = np.zeros((len(keep), blocks, LANES)), np.zeros((len(keep), count))
-    for e, (gram, number, rows) in enumerate(sources):
-        parts = np.ascontiguousarray(table.part[table.member[e] : table.member[e + 1]])
-        in_turns(pack, gram, rows, parts, keep, e, cells, constant)
-        for p in np.unique(parts):
-            data[p] += number[rows[parts == p]].sum(0).ravel() * (1 if real[e] else 2)
-    return cells, data * keep, constant
 
 
 def _on_cells(pieces: Sequence[np.ndarray], time: Axis, freq: Axis) -> np.ndarray:

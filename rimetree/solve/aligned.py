@@ -211,7 +211,7 @@ def _row(columns, address, count, p, job, s, m, out):
         _sum(model, data, weights, flags, first, stop, out, SUMS * r)
         for v in range(LANES):
             if not (out[SUMS * r, v] < LARGE and out[SUMS * r + 3, v] < LARGE):  # a datum is NaN or infinite
-                return add_block(address, count, p, job, s, s + 1, t, m, m + 1)
+                return add_block(address, count, p, job, s, s + 1, t, m, m + 1, (np.int64(0), np.int64(0)))
     for r in range(runs):
         _add(t, m, r, np.int64(job.runs[r, 2]), columns, ncorr, out, address, count)
     return 0

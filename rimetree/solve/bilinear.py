@@ -36,6 +36,8 @@ class Pairs(NamedTuple):
 
     members: np.ndarray
     planes: np.ndarray
+    plain: np.ndarray
+    """Whether an equation has one plane and one term."""
     term: np.ndarray
     plane: np.ndarray
     """Plane of each term."""
@@ -95,9 +97,11 @@ def pairs(forms: Sequence[Form], parts: Sequence[np.ndarray]) -> tuple[Pairs, St
         left.append(np.stack([book.numbers(p, made.factor_atom) for _, p, _ in own], 1))
         right.append(np.stack([book.numbers(q, made.factor_atom) for _, _, q in own], 1))
     members = [len(f.factor_atom) for f in forms]
+    planes = np.array([f.planes for f in forms], np.int64)
     return Pairs(
         np.array(members, np.int64),
-        np.array([f.planes for f in forms], np.int64),
+        planes,
+        (planes == 1) & (np.array(terms) == 1),
         _starts(terms),
         np.array(plane, np.int32),
         np.concatenate([a.ravel() for a in left]).astype(np.int32),

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from . import coupling
+from . import coupled_blocks, coupling
 from .bilinear import Pairs, Squares, Stems
+from .cell_sums import CellSums
 from .cg import Blocks
 from .coupling import Cells
 from .joined import Joined
@@ -56,15 +57,22 @@ class Points:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coupled(Joined):
-    """A coupled problem on sums. `atoms(x)` gives the atoms; `constant` (parts, blocks, LANES) the part of chi2 that no
-    parameter changes."""
+    """A coupled problem on sums. `atoms(x)` gives the atoms."""
 
-    table: Pairs
     stems: Stems
     squares: Squares
-    cells: Cells
+    sums: CellSums
     atoms: Callable[[np.ndarray], Points]
-    constant: np.ndarray
+
+    @property
+    def table(self) -> Pairs:
+        """The equations."""
+        return self.sums.table
+
+    @property
+    def cells(self) -> Cells:
+        """Gram matrices of all cells."""
+        return self.sums.cells
 
     def points(self, x: np.ndarray) -> Points:
         """The atoms."""
@@ -72,7 +80,7 @@ class Coupled(Joined):
 
     def power(self) -> np.ndarray:
         """What no parameter changes: most of it is the data's own power."""
-        return np.asarray(self.constant.reshape(len(self.data), -1)[:, : self.data.shape[1]])
+        return self.sums.of_cells(self.sums.constant)
 
     def wake(self, cells: np.ndarray) -> None:
         """Only blocks with some of these cells are worked on."""
@@ -84,10 +92,10 @@ class Coupled(Joined):
 
     def slopes(self, points: Points, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Half the gradient of chi2 at x, and the data's part of chi2 (parts, cells)."""
-        chi2 = self.constant.copy()
+        chi2 = self.sums.constant.copy()
         parts = in_turns(coupling.gradient, self.table, self.stems, self.cells, points.value, chi2)
         gradient = points.back(sum(parts)) + self.prior.precision * (x - self.prior.mean)
-        return gradient, chi2.reshape(len(chi2), -1)[:, : self.data.shape[1]]
+        return gradient, self.sums.of_cells(chi2)
 
     def product(self, points: Points, x: np.ndarray) -> np.ndarray:
         """The Gauss-Newton matrix, J^T J and the precision of priors, times x."""
@@ -99,7 +107,7 @@ class Coupled(Joined):
         sizes = self._extents()[self.squares.atoms[:, 0]]
         base = np.concatenate([[0], np.cumsum(sizes)])
         arguments = self.table, self.stems, self.squares, self.cells, points.value, base[:-1], int(base[-1])
-        re, im = sum(in_turns(coupling.diagonal, *arguments))
+        re, im = sum(in_turns(coupled_blocks.diagonal, *arguments))
         rows, columns, values = [], [], []
         pair = np.repeat(np.arange(len(sizes)), sizes)
         a, b = self.squares.atoms[pair].T

@@ -61,7 +61,11 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.nd
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1]
     columns = sum(c.count for c in problem.classes)
     if size.max(initial=0) <= EXACT and (size.astype(float) ** 3).sum() <= 2 * EXACT**3:
-        work = columns * (problem.cells.A.size + problem.cells.place.shape[1] * len(problem.cells.base) * 8.0)
+        work = columns * (
+            problem.cells.A.size
+            + problem.cells.weight.size
+            + problem.cells.place.shape[1] * len(problem.cells.base) * 8.0
+        )
         if work <= WORK:
             return _inverted(problem, found, inverse, firm), ""
     return _probed(problem, found, inverse, loose)

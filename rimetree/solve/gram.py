@@ -310,15 +310,15 @@ def load(p, job, room, count):
 
 
 @nb.njit(**OPTIONS)
-def _sum(job, room, lines, address, count):
-    """Add the first `lines` lines of a block to the Gram matrices."""
+def _sum(job, room, lines, address, count, origin):
+    """Add the first `lines` lines of a block to the Gram matrices, which begin at member and time cell `origin`."""
     n, nf = job.fcell.shape[0], count.shape[3]
     planes, w, size = room.planes.ctypes.data, room.weights.ctypes.data, 2 * lines * n
     simple = True
     for r in range(job.runs.shape[0]):
         simple &= job.runs[r, 3] == 0
     for i in range(lines):
-        member, t = room.member[i], job.tcell[room.slot[i]]
+        member, t = room.member[i] - origin[0], job.tcell[room.slot[i]] - origin[1]
         holder = -1  # the element whose sums over solvable planes are in `part`
         for e in range(room.alive.shape[0]):
             if not room.alive[e, i]:
@@ -336,8 +336,9 @@ def _sum(job, room, lines, address, count):
 
 
 @nb.njit(**OPTIONS)
-def add_block(address, count, p, job, first, last, t, m0, m1):
-    """All rows of one time cell and of members m0:m1; returns the number of data dropped."""
+def add_block(address, count, p, job, first, last, t, m0, m1, origin):
+    """All rows of one time cell and of members m0:m1, for sums that begin at member and time cell `origin` (two int64);
+    returns the number of data dropped."""
     room = scratch(job)
     most = room.member.shape[0]
     dropped, lines = 0, np.int64(0)  # a literal would compile everything below twice
@@ -349,11 +350,11 @@ def add_block(address, count, p, job, first, last, t, m0, m1):
             lines += 1
             if lines == most:
                 dropped += load(p, job, room, lines)
-                _sum(job, room, lines, address, count)
+                _sum(job, room, lines, address, count, origin)
                 lines = 0  # type: ignore[assignment]
     if lines:
         dropped += load(p, job, room, lines)
-        _sum(job, room, lines, address, count)
+        _sum(job, room, lines, address, count, origin)
     return dropped
 
 
@@ -366,10 +367,10 @@ def add_lines(address, count, p, job, cells, first, last, counter):
     """
     members = count.shape[1]
     blocks = (members + BLOCK - 1) // BLOCK
-    dropped = 0
+    dropped, origin = 0, (np.int64(0), np.int64(0))
     turn = take(counter)
     while turn < cells.shape[0] * blocks:
         k, m0 = turn // blocks, turn % blocks * BLOCK
-        dropped += add_block(address, count, p, job, first[k], last[k], cells[k], m0, min(m0 + BLOCK, members))
+        dropped += add_block(address, count, p, job, first[k], last[k], cells[k], m0, min(m0 + BLOCK, members), origin)
         turn = take(counter)
     return dropped

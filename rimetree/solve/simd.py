@@ -14,6 +14,7 @@ import operator
 from typing import Any
 
 import numba as nb
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models, register_default
@@ -31,7 +32,7 @@ INLINE = {**KERNEL, "forceinline": True}
 FAST = ("contract", "nsz", "arcp", "reassoc")
 """NaN and infinity keep their meaning: a lane that fails carries them to its end without touching the others."""
 
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+_DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), LANES)
 
 
 class VecType(types.Type):
@@ -50,32 +51,50 @@ class _VecModel(models.PrimitiveModel):
         super().__init__(manager, kind, _DOUBLES)
 
 
-def _pointer(context: Any, builder: Any, kinds: Any, array: Any, index: Any) -> Any:
-    """Address of a vector; arrays are aligned to float64 only."""
+def _pointer(context: Any, builder: Any, kinds: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
+    """Address of a vector that begins `index` times `step` numbers after the first of an array."""
     data = context.make_array(kinds[0])(context, builder, value=array).data
-    first = builder.gep(data, [builder.mul(context.cast(builder, index, kinds[1], types.intp), ir.IntType(64)(LANES))])
-    return builder.bitcast(first, _DOUBLES.as_pointer())
+    first = builder.gep(data, [builder.mul(context.cast(builder, index, kinds[1], types.intp), ir.IntType(64)(step))])
+    return builder.bitcast(first, kind.as_pointer())
 
 
-@intrinsic
-def load(typingctx: Any, array: Any, index: Any) -> Any:
-    """The vector at a position."""
+def _loading(step: int, text: str) -> Any:
+    @intrinsic
+    def operation(typingctx: Any, array: Any, index: Any) -> Any:
+        small = array.dtype == types.float32
+        kind = _SINGLES if small else _DOUBLES
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, signature.args, *args), align=8)
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            found = builder.load(_pointer(context, builder, signature.args, *args, step, kind), align=4 if small else 8)
+            return builder.fpext(found, _DOUBLES) if small else found
 
-    return vec(array, index), codegen
+        return vec(array, index), codegen
+
+    operation.__doc__ = text
+    return operation
 
 
-@intrinsic
-def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Put a vector at a position."""
+def _storing(step: int, text: str) -> Any:
+    @intrinsic
+    def operation(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+        small = array.dtype == types.float32
+        kind = _SINGLES if small else _DOUBLES
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(context, builder, signature.args, *args[:2]), align=8)
-        return context.get_dummy_value()
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            where = _pointer(context, builder, signature.args, *args[:2], step, kind)
+            builder.store(builder.fptrunc(args[2], kind) if small else args[2], where, align=4 if small else 8)
+            return context.get_dummy_value()
 
-    return types.void(array, index, vec), codegen
+        return types.void(array, index, vec), codegen
+
+    operation.__doc__ = text
+    return operation
+
+
+load = _loading(LANES, "The vector at a position; arrays are of float64 or float32, and need not be aligned.")
+store = _storing(LANES, "Put a vector at a position.")
+load_from = _loading(1, "The vector whose first number is at a position.")
+store_from = _storing(1, "Put a vector where its first number is at a position.")
 
 
 @intrinsic
@@ -101,6 +120,18 @@ def root(typingctx: Any, x: Any) -> Any:
         return builder.call(function, args)
 
     return vec(x), codegen
+
+
+@intrinsic
+def total(typingctx: Any, x: Any) -> Any:
+    """The sum of all lanes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType(), _DOUBLES])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f64")
+        return builder.call(function, [ir.DoubleType()(-0.0), args[0]], fastmath=FAST)
+
+    return types.float64(x), codegen
 
 
 @intrinsic
@@ -161,3 +192,19 @@ def add(array, i, x):
 def inverse(x):
     """1 / x where x > 0, else 0."""
     return choose(x, 1.0 / x, splat(0.0))
+
+
+@nb.njit(**INLINE)
+def vectors(count):
+    """Room (count, LANES) for vectors, none of which crosses a line of the cache: that would halve the speed of each access."""
+    room = np.empty((count + 1) * LANES)
+    skip = (LANES - (room.ctypes.data >> 3) % LANES) % LANES
+    return room[skip : skip + count * LANES].reshape(count, LANES)
+
+
+def aligned(shape: tuple[int, ...], kind: type[np.floating[Any]] = np.float64) -> np.ndarray:
+    """Zeros (..., LANES), aligned like those of `vectors`."""
+    size, bytes_ = int(np.prod(shape)), np.dtype(kind).itemsize
+    room = np.zeros(size + 64 // bytes_, kind)
+    skip = -room.ctypes.data % 64 // bytes_
+    return room[skip : skip + size].reshape(shape)
