@@ -38,6 +38,8 @@ class Pairs(NamedTuple):
     planes: np.ndarray
     plain: np.ndarray
     """Whether an equation has one plane and one term."""
+    factor: np.ndarray
+    """(equations, 2): a complex number by which all of its terms are multiplied besides, so that both sides share stems."""
     term: np.ndarray
     plane: np.ndarray
     """Plane of each term."""
@@ -89,9 +91,11 @@ class _Book:
 def pairs(forms: Sequence[Form], parts: Sequence[np.ndarray]) -> tuple[Pairs, Stems]:
     """The tables of these equations; `parts`: independent component of every member of each."""
     book = _Book()
-    plane, left, right, terms = [], [], [], []
+    plane, left, right, terms, lead = [], [], [], [], []
     for made in forms:
         own = [(a, p, q) for a in range(made.planes) for p, q in _factored(made, a)]
+        lead.append(own[0][1][0][0])
+        own = [(a, [(c / lead[-1], f) for c, f in p], q) for a, p, q in own]
         terms.append(len(own))
         plane += [a for a, _, _ in own]
         left.append(np.stack([book.numbers(p, made.factor_atom) for _, p, _ in own], 1))
@@ -102,6 +106,7 @@ def pairs(forms: Sequence[Form], parts: Sequence[np.ndarray]) -> tuple[Pairs, St
         np.array(members, np.int64),
         planes,
         (planes == 1) & (np.array(terms) == 1),
+        np.stack([np.real(lead), np.imag(lead)], 1),
         _starts(terms),
         np.array(plane, np.int32),
         np.concatenate([a.ravel() for a in left]).astype(np.int32),

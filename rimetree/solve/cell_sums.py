@@ -147,8 +147,8 @@ def _write(table, cells, equation, number, weight, local, gram, count, starts, m
     t, f = cell // nf, cell % nf
     for e in range(len(weight)):
         eq = equation + e
-        n = table.planes[eq]
-        K, b0 = n + 1, block * cells.b.shape[1] + cells.first[eq, 1]
+        n, cr, ci = table.planes[eq], table.factor[eq, 0], table.factor[eq, 1]
+        K, cc, b0 = n + 1, cr * cr + ci * ci, block * cells.b.shape[1] + cells.first[eq, 1]
         for m in range(m0, m1):
             r = number[m]
             if r < 0:
@@ -158,17 +158,20 @@ def _write(table, cells, equation, number, weight, local, gram, count, starts, m
             part = nb.int64(table.part[table.member[eq] + r])
             if table.plain[eq]:
                 where = block * cells.weight.shape[1] + cells.first[eq, 0] + r
-                x = _eight(gram, at, stride, nf, t, f, local) + load(cells.weight, where) + load(cells.rest, where)
+                x = cc * _eight(gram, at, stride, nf, t, f, local) + load(cells.weight, where) + load(cells.rest, where)
                 store(cells.weight, where, x)
                 store(cells.rest, where, x - load(cells.weight, where))
             else:
                 where = block * cells.A.shape[1] + cells.first[eq, 0] + r * n * n
                 for i in range(n):
                     for k in range(n):
-                        add(cells.A, where + i * n + k, _eight(gram, at + (i * K + k) * nf, stride, nf, t, f, local))
+                        x = _eight(gram, at + (i * K + k) * nf, stride, nf, t, f, local)
+                        add(cells.A, where + i * n + k, cc * x)
             for i in range(n):
-                for where, from_ in ((b0 + 2 * (r * n + i), i * K + n), (b0 + 2 * (r * n + i) + 1, n * K + i)):
-                    add(cells.b, where, _eight(gram, at + from_ * nf, stride, nf, t, f, local))
+                re = _eight(gram, at + (i * K + n) * nf, stride, nf, t, f, local)
+                im = _eight(gram, at + (n * K + i) * nf, stride, nf, t, f, local)
+                add(cells.b, b0 + 2 * (r * n + i), cr * re + ci * im)
+                add(cells.b, b0 + 2 * (r * n + i) + 1, cr * im - ci * re)
             where = part * len(cells.live) + block
             add(constant, where, _eight(gram, at + (K * K - 1) * nf, stride, nf, t, f, local))
             for v in range(LANES):

@@ -51,8 +51,9 @@ class _VecModel(models.PrimitiveModel):
         super().__init__(manager, kind, _DOUBLES)
 
 
-def _pointer(context: Any, builder: Any, kinds: Any, array: Any, index: Any, step: int, kind: Any) -> Any:
+def _pointer(context: Any, builder: Any, kinds: Any, array_and_index: Any, step: int, kind: Any) -> Any:
     """Address of a vector that begins `index` times `step` numbers after the first of an array."""
+    array, index = array_and_index
     data = context.make_array(kinds[0])(context, builder, value=array).data
     first = builder.gep(data, [builder.mul(context.cast(builder, index, kinds[1], types.intp), ir.IntType(64)(step))])
     return builder.bitcast(first, kind.as_pointer())
@@ -65,7 +66,7 @@ def _loading(step: int, text: str) -> Any:
         kind = _SINGLES if small else _DOUBLES
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            found = builder.load(_pointer(context, builder, signature.args, *args, step, kind), align=4 if small else 8)
+            found = builder.load(_pointer(context, builder, signature.args, args, step, kind), align=4 if small else 8)
             return builder.fpext(found, _DOUBLES) if small else found
 
         return vec(array, index), codegen
@@ -81,7 +82,7 @@ def _storing(step: int, text: str) -> Any:
         kind = _SINGLES if small else _DOUBLES
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            where = _pointer(context, builder, signature.args, *args[:2], step, kind)
+            where = _pointer(context, builder, signature.args, args[:2], step, kind)
             builder.store(builder.fptrunc(args[2], kind) if small else args[2], where, align=4 if small else 8)
             return context.get_dummy_value()
 

@@ -11,6 +11,7 @@ from .simd import INLINE, KERNEL, LANES, add, load, load_from, splat, store, sto
 
 @nb.njit(**INLINE)
 def clear(array, count):
+    """Zero the first vectors of an array."""
     for i in range(count):
         store(array, i, splat(0.0))
 
