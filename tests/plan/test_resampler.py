@@ -121,8 +121,8 @@ def test_what_is_below_cannot_be_solved_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"time": 0}, "time counts the cells of a block: at least 1, not 0"),
-        ({"flag_density": 2.0}, "flag_density is a part, 0 to 1, not 2.0"),
+        ({"time": 0}, "time must be a whole number, at least 1, not 0"),
+        ({"flag_density": 2.0}, "flag_density must be a number from 0 to 1, not 2.0"),
         ({"freqs": 2}, "did you mean 'freq'"),
     ],
 )
