@@ -2,8 +2,8 @@
 
 Valleys of chi2 in which little is determined (leakages and the phase between x and y of a nearly unpolarised source) are
 curved: a long step along one leaves it sideways, and damping would have to make all steps short. So a step that gains too
-little is corrected from where it led, by a second linearisation there, before it is judged (the second-order correction of
-constrained optimisation: Nocedal & Wright 2006, Numerical Optimization, section 15.6).
+little is corrected from where it led, by a linearisation there, and again from there as long as that helps, before it is
+judged (the second-order correction of constrained optimisation: Nocedal & Wright 2006, Numerical Optimization, section 15.6).
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .status import Status
 
 TRUNCATION = 0.03
 """Residual of a truncated solve, relative to its start: the next linearisation corrects more than that."""
+
+CORRECTIONS, HOPEFUL = 6, 0.5
+"""Most corrections of a step; another is tried where one leaves less than this part of what the step is above its start."""
 
 PRODUCTS = 200
 """Most products per solve."""
@@ -125,11 +128,16 @@ class _Fit:
         found, predicted = self._newton(here, active, least)
         trial = self._moved(here, found, active)
         small = predicted <= least
-        poor = active & ~small & np.isfinite(trial.total) & (here.total - trial.total < POOR * predicted)
-        if poor.any():
+        poor = active & ~small & np.isfinite(trial.total)
+        for _ in range(CORRECTIONS):
+            poor &= here.total - trial.total < POOR * predicted
+            if not poor.any():
+                break
             self._wake(poor)
             second = self._moved(trial, self._newton(trial, poor, least)[0], poor)
+            above = trial.total - here.total
             trial = self._mixed(trial, second, poor & (second.total < trial.total))
+            poor &= trial.total - here.total < HOPEFUL * above
         self._judge(active, trial, predicted, small)
         return bool((self.status == Status.ITERATION_LIMIT).any())
 
