@@ -94,7 +94,7 @@ class Solve(Block):
     ms: str | list[str]
     output: str
     jones: list[str]
-    joint: list[str] | None = None
+    joint: list[str] | Literal["none"] | None = None
     ref_ant: str | int = "auto"
     field: Any = None
     scans: Any = None
@@ -176,7 +176,9 @@ class Solve(Block):
                 Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], intent=intents[i], spw=spw,
                      combined=_combined(lists["combine"][i]), solint=(solint, freqint), interp=interp, words=words)
             )  # fmt: skip
-        self.joint = [plain(syntax.resolve, name, [s.key for s in self.steps], "joint") for name in self.joint or ()]
+        if self.joint is not None:
+            names = [] if self.joint == "none" else self.joint
+            self.joint = [plain(syntax.resolve, name, [s.key for s in self.steps], "joint") for name in names]
         return self
 
     @property

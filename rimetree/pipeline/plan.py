@@ -14,7 +14,8 @@ from . import steady
 from .apply import ApplyRun
 from .config import Step
 from .reference import SAMPLES
-from .solve import Pass, SolveRun, guesses
+from .passes import Pass
+from .solve import SolveRun, guesses
 
 RATE = 3.2e8
 """Bytes per second that a step gets through: reading and sums. This and the next ones were measured on K, G, B and apply, 10 to

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import product
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from .apply import ApplyRun
 from .config import Config, Solve
 from .data import Data
 from .fluxscale import FluxscaleRun, Scale
+from .passes import Pass
 from .plan import plan
-from .solve import Fitted, Pass, SolveRun
+from .solve import Fitted, SolveRun
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +35,7 @@ class RunReport:
 
     steps: list[Fitted] = field(default_factory=list)
     final: list[Report] = field(default_factory=list)
-    """Reports of the steps whose terms are not all solved again later: those that the solutions come from."""
+    """Reports of the fits that the solutions come from, rather than from a later one."""
     notes: list[str] = field(default_factory=list)
     scales: list[Scale] = field(default_factory=list)
     files: dict[str, CalFile] = field(default_factory=dict)
@@ -191,20 +193,22 @@ class _Run:
     def _solve(self, work: SolveRun) -> None:
         path = work.block.output
         done = json.loads(work.file.meta.get("done", "[]"))
-        passes = work.passes()
-        for one in passes:
+        last: dict[tuple[str, str, str], Report] = {}
+        for one in work.passes():
             mark = _mark(work.block, one)
             if mark in done and self.resume:
                 self._say(f"{one.title}: in {path} already")
                 continue
             self._say(one.title)
-            later = {key for other in passes[one.number :] for key in other.keys}
             for fitted in work.run(one):
                 self.report.steps.append(fitted)
-                self.report.final += [] if later.issuperset(one.keys) else [fitted.report]
+                if fitted.kept:
+                    own = product(one.keys, [fitted.window], one.field or [""])
+                    last |= dict.fromkeys(own, fitted.report)
             done.append(mark)
             work.file.meta["done"] = json.dumps(done)
             self._save(path)
+        self.report.final += {id(report): report for report in last.values()}.values()
 
     def _save(self, path: str) -> None:
         self.files[path].meta |= {

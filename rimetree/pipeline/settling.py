@@ -57,8 +57,10 @@ def gather_cross_phase(solved: Solved, reference: str) -> None:
     for term, own in solved.values():
         tables = {what: table.values for what, table in own.items()}
         if term is takers[0]:
-            new = term.absorb(tables, np.ones(1), np.full(1, total))
-        elif not term.diagonal:
+            for what, values in term.absorb(tables, np.ones(1), np.full(1, total)).items():
+                own[what].values = values
+            return  # what stands behind it is not passed
+        if not term.diagonal:
             new = term.turned(tables, 1, total) or {}
         else:
             unit = _between(term, own, reference)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.joined import JoinedGroup
@@ -23,47 +23,28 @@ from .config import Solve, Step
 from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
+from .passes import Pass, passes
 from .reference import Survey, refer
 from .settling import complete, gather_cross_phase, settle
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
 from .views import Collector, Flagging, View
 
-SAME = ("field", "scans", "intent", "spw", "combined")
-"""What steps have in common that are solved together."""
-
 BESIDE = "beside."
 LOST = "gains slot by slot are lost in the noise, so drifts within its solution intervals are averaged over"
+UNSETTLED = "this did not converge, so the solutions stay those of the terms one after another"
 SPW_LESS = "there are no solutions of {key} for spw {spw}, which this step needs; they are there for spw {known}"
-
-
-@dataclass(slots=True)
-class Pass:
-    """One fit of a block: the steps whose terms are solved, together; and on which grounds the others are fixed."""
-
-    number: int
-    steps: list[Step]
-    again: bool = False
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys of the terms solved."""
-        return [step.key for step in self.steps]
-
-    @property
-    def title(self) -> str:
-        """What is solved, per what."""
-        words = "; ".join(step.words for step in self.steps)
-        return f"step {self.number}: {'jointly ' if self.again else ''}{words}"
 
 
 @dataclass(slots=True, eq=False)
 class Fitted:
-    """What became of a pass in one spectral window."""
+    """What became of a pass in one spectral window; `kept`: whether its solutions are those of the file."""
 
     title: str
     report: Report
     notes: list[str] = field(default_factory=list)
     flagged: int = 0
+    window: str = ""
+    kept: bool = True
 
 
 class SolveRun:
@@ -77,24 +58,13 @@ class SolveRun:
 
     def passes(self) -> list[Pass]:
         """All fits, in order."""
-        found = [Pass(i, [step]) for i, step in enumerate(self.block.steps, 1)]
-        if self.block.joint:
-            together = [step for step in self.block.steps if step.key in self.block.joint]
-            first = together[0]
-            for step in together[1:]:
-                if any(getattr(step, name) != getattr(first, name) for name in SAME):
-                    text = (
-                        f"joint: {first.key} and {step.key} are solved together, so {', '.join(SAME)} must be the same"
-                    )
-                    raise ConfigError(text)
-            found.append(Pass(len(found) + 1, together, again=True))
-        return found
+        return passes(self.block)
 
     def selections(self, work: Pass) -> Iterator[tuple[Window, Opened]]:
         """The spectral windows of a pass with their data. Raises where a selection is wrong or empty."""
         step = work.steps[0]
         for window in self.data.windows(step.spw, step.combined):
-            yield window, self.data.select(window, step.field, step.scans, step.field is None, step.intent)
+            yield window, self.data.select(window, work.field, step.scans, work.field is None, step.intent)
 
     def check(self) -> list[str]:
         """Every obstacle that can be known before the work, one line each. Raises ConfigError where a selection is wrong."""
@@ -173,9 +143,13 @@ class SolveRun:
         report: Report = ns.forest().run(
             view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
         )
-        result = Fitted(f"{work.title}, {window.title}", report, [*absent(ms), *notes], view.flagged)
+        result = Fitted(f"{work.title}, {window.title}", report, [*absent(ms), *notes], view.flagged, window.title)
         if isinstance(view, Flagging):
             result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
+        if not (work.asked or report.converged):
+            result.notes.append(UNSETTLED)
+            result.kept = False
+            return result
         for i, (group, seen, tables) in enumerate(zip(ms.groups, surveys, report.tables.groups, strict=True)):
             result.notes += self._keep(work, window, i, group, seen, tables, together, drift)
         return result
@@ -191,7 +165,7 @@ class SolveRun:
 
     def earlier(self, work: Pass) -> list[Step]:
         """Steps whose terms are fixed in this pass: those before it, and in a joint pass all others."""
-        done = self.block.steps if work.again else self.block.steps[: work.number - 1]
+        done = self.block.steps if work.again else self.block.steps[: self.block.steps.index(work.steps[0])]
         return [step for step in done if step.key not in work.keys]
 
     def _others(self, work: Pass, window: Window, ms: Any) -> tuple[list[Placed], list[Placed], list[GroupSolutions]]:
@@ -220,7 +194,7 @@ class SolveRun:
         Gains of the parallel hands alone, unless the model is polarised and no term is there to take the phase between x
         and y: then the cross-hands say it. A joint pass with any term that needs the cross-hands uses all.
         """
-        kinds = {step.term.hands for step in work.steps}
+        kinds = {step.term.hands for step in (*work.steps, *self._beside(work, polarised))}
         if not any(c in g.corrs for g in ms.groups for c in ("XY", "RL")):
             return "parallel" if kinds == {"parallel"} else "all"
         if kinds != {"parallel"}:
@@ -229,16 +203,18 @@ class SolveRun:
         return "all" if polarised and not takers else "parallel"
 
     def _beside(self, work: Pass, polarised: bool) -> list[Step]:
-        """The term that is solved with leakages, and given up, where the delay and phase between x and y are to be found later.
+        """The term that is solved with leakages, and given up, where the delay and phase between x and y are to be found later; or
+        leakages with these.
 
         Leakages that all antennas share look like a polarised source whose phase between x and y is wrong.
         """
-        place = self.block.steps.index(work.steps[-1])
-        later = [step for step in self.block.steps[place + 1 :] if step.term.hands == "cross"]
-        mixing = [step for step in work.steps if step.term.hands == "all" and not step.term.diagonal]
-        if work.again or not polarised or not mixing:
+        if work.again or not polarised:
             return []
-        return sorted(later, key=lambda step: not step.term.spectral)[:1]
+        (step,) = work.steps
+        later = [s for s in self.block.steps[self.block.steps.index(step) + 1 :] if _mixing(s.term) or s.term.hands == "cross"]
+        if _mixing(step.term):
+            return sorted([s for s in later if s.term.hands == "cross"], key=lambda s: not s.term.spectral)[:1]
+        return [s for s in later if _mixing(s.term)][:1] if step.term.hands == "cross" else []
 
     def _mixed(self, work: Pass) -> bool:
         """Whether a term that mixes x and y stands to the right of one that is solved."""
@@ -255,7 +231,8 @@ class SolveRun:
         """Where to begin: where a term was before, or at what a look at the data suggests of the last term solved."""
         if work.again:
             return start_tables([t for t in self.file.tables if t.key in work.keys and t.spw == window.id], view.groups)
-        (step,), placed = work.steps, solved[-1]
+        (step,) = work.steps
+        placed = next((p for p in solved if p.term.hands == "cross"), solved[0])
         if len(solved) == 1 and not guesses(step, self.earlier(work)):
             return None
         hands = hands if len(solved) == 1 else placed.term.hands
@@ -335,6 +312,10 @@ class SolveRun:
             "freq_ref": window.band.centre,
             "model_col": block.model_col,
         }
+
+
+def _mixing(term: Term) -> bool:
+    return not term.diagonal and term.solvable
 
 
 def guesses(step: Step, earlier: Sequence[Step]) -> bool:
