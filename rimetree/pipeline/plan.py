@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from ..parms.intervals import freq_intervals, time_intervals
 from . import steady
 from .apply import ApplyRun
 from .config import Step
+from .passes import Pass, held
 from .reference import SAMPLES
-from .passes import Pass
 from .solve import SolveRun, guesses
 
 RATE = 3.2e8
@@ -80,7 +80,11 @@ def _fit(work: SolveRun, one: Pass, window: Any, ms: Any, totals: Totals) -> str
     totals.held = max(totals.held, _held(once))
     surveys = [work.data.survey(ms, group, block.model_col) for group in ms.groups]
     polarised = any(s.polarised for s in surveys)
-    counts = [_cells(step, group, len(ms.antennas), not polarised) for step in one.steps for group in ms.groups]
+    counts = [
+        _cells(step, group, len(ms.antennas), held(step, one.steps, polarised))
+        for step in one.steps
+        for group in ms.groups
+    ]
     cells, unknowns = (sum(column) for column in zip(*counts, strict=True))
     rows = sum(int((g.rows >= 0).sum()) for g in ms.groups)
     fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
@@ -110,13 +114,13 @@ def _held(read: float) -> float:
     return SCRATCH * WORKING * min(read, COMFORT)
 
 
-def _cells(step: Step, group: Any, antennas: int, pinned: bool) -> tuple[int, int]:
-    """Solution intervals of a term on a group, and its real unknowns; `pinned`: some of the reference antenna are held."""
+def _cells(step: Step, group: Any, antennas: int, still: Collection[str]) -> tuple[int, int]:
+    """Solution intervals of a term on a group, and its real unknowns; `still`: Parms that are held on the reference antenna."""
     slots = time_intervals(step.solint[0], group.time, group.interval, group.scan)
     chans = freq_intervals(step.solint[1], group.freq, group.width)
     cells = int((slots[-1] + 1) * (chans[-1] + 1))
     total = 0
-    for param in step.term.params.values():
+    for what, param in step.term.params.items():
         each = np.asarray(param.start).size * (2 if np.iscomplexobj(param.start) else 1)
-        total += each * (1 if step.term.common else antennas - (pinned and param.pinned))
+        total += each * (1 if step.term.common else antennas - (what in still))
     return cells, cells * total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,9 +23,9 @@ from .config import Solve, Step
 from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .mounts import feed_angles
-from .passes import Pass, passes
+from .passes import Pass, held, mixing, passes
 from .reference import Survey, refer
-from .settling import complete, gather_cross_phase, settle
+from .settling import complete, gather_cross_delay, gather_cross_phase, settle
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
 from .views import Collector, Flagging, View
 
@@ -109,8 +109,9 @@ class SolveRun:
         limits = partial(self.data.limits, ms, window, block.data_col, block.rfi_threshold)
         view = made(ms, window.hidden, limits if block.rfi_threshold else None, block.data_col)
         left, right, fixed = self._others(work, window, view)
-        pin = None if polarised else surveys[0].live(self.ref)
-        solved = [Placed(step.key, step.term, step.solint, window.band, pin=pin) for step in work.steps]
+        reference = surveys[0].live(self.ref)
+        still = {step.key: dict.fromkeys(held(step, work.steps, polarised), reference) for step in work.steps}
+        solved = [Placed(s.key, s.term, s.solint, window.band, held=still[s.key]) for s in work.steps]
         hands = self._hands(work, polarised, ms)
         beside = [Placed(f"{BESIDE}{s.key}", s.term, s.solint, window.band) for s in self._beside(work, polarised)]
         places = [*self._places(work, left, solved), *beside]
@@ -151,7 +152,7 @@ class SolveRun:
             result.kept = False
             return result
         for i, (group, seen, tables) in enumerate(zip(ms.groups, surveys, report.tables.groups, strict=True)):
-            result.notes += self._keep(work, window, i, group, seen, tables, together, drift)
+            result.notes += self._keep(work, window, i, group, seen, tables, together, drift, still)
         return result
 
     def _memory(self) -> float | None:
@@ -211,10 +212,12 @@ class SolveRun:
         if work.again or not polarised:
             return []
         (step,) = work.steps
-        later = [s for s in self.block.steps[self.block.steps.index(step) + 1 :] if _mixing(s.term) or s.term.hands == "cross"]
-        if _mixing(step.term):
+        later = [
+            s for s in self.block.steps[self.block.steps.index(step) + 1 :] if mixing(s.term) or s.term.hands == "cross"
+        ]
+        if mixing(step.term):
             return sorted([s for s in later if s.term.hands == "cross"], key=lambda s: not s.term.spectral)[:1]
-        return [s for s in later if _mixing(s.term)][:1] if step.term.hands == "cross" else []
+        return [s for s in later if mixing(s.term)][:1] if step.term.hands == "cross" else []
 
     def _mixed(self, work: Pass) -> bool:
         """Whether a term that mixes x and y stands to the right of one that is solved."""
@@ -264,16 +267,20 @@ class SolveRun:
         tables: GroupSolutions,
         together: bool,
         drift: steady.Drift | None,
+        still: Mapping[str, Mapping[str, str]],
     ) -> list[str]:
         """Refer new solutions to the reference antenna, and put them into the file."""
         by_label = {table.label: table for table in tables.parms}
         solved = {}
         for step in work.steps:
-            own = complete({w: by_label.get(f"{step.key}.{w}") for w in step.term.params}, step.term)
+            own = complete(
+                {w: by_label.get(f"{step.key}.{w}") for w in step.term.params}, step.term, still.get(step.key)
+            )
             if drift is not None:
                 drift.give_back(step, number, group, own)
             solved[step.key] = (step.term, own)
         notes = refer(solved, seen.order(self.ref), seen.antennas, together)
+        gather_cross_delay(solved, seen.live(self.ref), window.band.centre)
         settle(solved, window.band.centre)
         gather_cross_phase(solved, seen.live(self.ref))
         for step in work.steps:
@@ -312,10 +319,6 @@ class SolveRun:
             "freq_ref": window.band.centre,
             "model_col": block.model_col,
         }
-
-
-def _mixing(term: Term) -> bool:
-    return not term.diagonal and term.solvable
 
 
 def guesses(step: Step, earlier: Sequence[Step]) -> bool:

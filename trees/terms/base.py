@@ -143,14 +143,14 @@ class Term:
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A term in a chain: under which key, with which solution intervals; `fixed`: Parm -> whether it varies in (time, freq)
-    where values from elsewhere are given per slot and channel; `pin`: the antenna whose pinned Parms are not solved."""
+    where values from elsewhere are given per slot and channel; `held`: Parm -> the antenna of which it stays at its start."""
 
     key: str
     term: Term
     solint: Interval = (None, None)
     band: Band = Band()
     fixed: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
-    pin: str | None = None
+    held: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, ns: Scope, antennas: Sequence[str]) -> None:
         """Bind the matrix, `ns[key]` per antenna, and its Parms `<key>.<param>` to a scope."""
@@ -167,10 +167,10 @@ class Placed:
                 stub << Meq.Parm(start, solint=solint, tags=self.key, **own)
                 nodes[what] = stub
                 continue
-            free = [a for a in antennas if not (param.pinned and a == self.pin)]
+            free = [a for a in antennas if a != self.held.get(what)]
             stub.over(free) << Meq.Parm(start, solint=solint, tags=self.key, **own)
             if len(free) < len(antennas):
-                stub.over([self.pin]) << Meq.Parm(start, solint=solint, tags=f"{self.key}.pinned", **own)
+                stub.over([self.held[what]]) << Meq.Parm(start, solint=solint, tags=f"{self.key}.held", **own)
             nodes[what] = stub.at(antennas)
         ns[self.key].over(antennas) << self.term.matrix(nodes, self.band)
 
