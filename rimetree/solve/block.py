@@ -10,12 +10,17 @@ from .bounds import Prior, add_prior, hold, pin, release
 from .fit import Fit
 from .linear import finish, turn, turn_back
 from .normal import normal, pack
-from .outcome import NULL_DIRECTIONS
 from .plain import Normal
 from .problem import AtomValues
-from .simd import LANES
+from .simd import LANES, vectors
 from .status import Status
 from .steps import Course, advance
+
+
+def _zeros(count: int) -> np.ndarray:
+    result: np.ndarray = vectors(count)
+    result[:] = 0.0
+    return result
 
 
 class Block:
@@ -25,7 +30,7 @@ class Block:
         self.fit, self.s0 = fit, s0
         self.where = slice(s0, min(s0 + LANES, fit.problem.intervals))
         self.count = self.where.stop - s0
-        self.data = np.zeros((int(fit.tables.first[-1, 6]), LANES))
+        self.data = _zeros(int(fit.tables.first[-1, 6]))
         for eq, first in zip(fit.problem.equations, fit.tables.first[:, 6], strict=False):
             pack(*eq.R, *eq.y, s0, self.data, first)
         n = fit.problem.count
@@ -35,9 +40,9 @@ class Block:
         self.course = Course(
             theta,
             theta.copy(),
-            np.zeros((n, LANES)),
-            np.zeros((n * (n + 1) // 2, LANES)),
-            np.zeros((n, LANES)),
+            _zeros(n),
+            _zeros(n * (n + 1) // 2),
+            _zeros(n),
             np.full((1, LANES), np.nan),
             np.full((1, LANES), np.nan),
             self._padded(fit.constant[None]),
@@ -45,6 +50,8 @@ class Block:
             self._padded(fit.power[None])[0],
             np.array([fit.alternations]),
             np.zeros((1, LANES)),
+            np.zeros(LANES, np.int32),
+            np.full(LANES, np.inf),
             self._padded(fit.dof[None])[0],
             np.full((1, LANES), float(fit.settings.damping)),
             np.zeros((1, LANES)),
@@ -57,7 +64,7 @@ class Block:
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         """(..., LANES) from (..., S)."""
-        result = np.zeros((*array.shape[:-1], LANES))
+        result = _zeros(int(np.prod(array.shape[:-1]))).reshape(*array.shape[:-1], LANES)
         result[..., : self.count] = array[..., self.where]
         return result
 
@@ -67,7 +74,7 @@ class Block:
 
     def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """H, g and chi2 of every `chunks`-th member."""
-        H, g, chi2 = np.empty_like(self.course.H), np.empty_like(self.course.g), np.empty((1, LANES))
+        H, g, chi2 = vectors(len(self.course.H)), vectors(len(self.course.g)), np.empty((1, LANES))
         blocks_only = k < self.course.alternations[0]
         normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
         return H, g, chi2
@@ -94,8 +101,7 @@ class Block:
         fit.variance[:, self.s0 + worked] = variance[:, worked]
 
     def _errors(self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray) -> np.ndarray:
-        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held. Null directions (n, m, LANES): twice as many
-        are looked for as long as the last is one."""
+        """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held."""
         fit, course = self.fit, self.course
         bounds = fit.rules.bounds
         held = np.zeros((len(bounds.unknown), LANES), np.bool_)
@@ -103,14 +109,7 @@ class Block:
         turn(course.H, course.theta, turned)
         hold(bounds, course.theta, course.H, course.g, held)
         pin(course.H, pins)
-        n, m = fit.problem.count, NULL_DIRECTIONS
-        while True:
-            m = min(n, m)
-            null, start = np.empty((n, m, LANES)), np.random.default_rng(0).normal(size=(n, m))
-            finish(course.H, start, variance, rank, condition, null)
-            if m == n or not null[:, -1].any():
-                break
-            m *= 2
+        null: np.ndarray = finish(course.H, variance, rank, condition)
         release(bounds, held, variance)
         turn_back(null, course.theta, turned)
         return null
@@ -142,9 +141,7 @@ class Block:
         fit, course, n = self.fit, self.course, self.fit.problem.count
         fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
         fit.status[self.where] = course.status[: self.count]
-        alternated = np.where(course.near[0] > 0, min(fit.alternations, 1), fit.alternations)
-        alternated = np.where(np.isfinite(course.chi2[0]), alternated, 0)
-        fit.iterations[self.where] = (course.iterations + alternated)[: self.count]
+        fit.iterations[self.where] = (course.iterations + course.alternated)[: self.count]
         fit.chi2[self.where], fit.chi2_start[self.where] = course.chi2[0, : self.count], course.start[0, : self.count]
         worked = np.isfinite(course.chi2[0, : self.count])
         if not worked.any():

@@ -12,17 +12,26 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store
+from .simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
 
 RIDGE = 1e-9
 """Relative to the diagonal: makes a rank-deficient system factorable while its null directions stand out by 1/RIDGE."""
 
 BAND = 16
-"""Rows worked on together: as many as stay in a core's cache with hundreds of unknowns. A multiple of four."""
+"""Rows worked on together: as many as stay in a core's second cache with hundreds of unknowns. A multiple of four."""
+
+DEPTH = 64
+"""Columns worked on together: four rows of so many stay in a core's first cache."""
 
 NULL = 1e-7
 """Eigenvalues of the diagonally scaled normal matrix below this, relative to the largest possible 1 per unknown, are
 null."""
+
+SUSPECT = 1e-5
+"""Pivots below this, of the matrix with RIDGE, may be of null directions."""
+
+GUARDS = 3
+"""Directions looked for beyond those that are null: the iteration converges sooner, and the smallest eigenvalue is better known."""
 
 
 @nb.njit(**INLINE)
@@ -32,29 +41,42 @@ def _start(i):
 
 
 @nb.njit(**INLINE)
-def _two_by_four(a, r, s, b, p, q, t, u, first, last, w):
-    """w[0:4], w[4:8] = sum over k of a[r + k] b[p + k], a[r + k] b[q + k] ..., and with s for r: each vector loaded is
-    used two or four times."""
-    c0, c1, c2, c3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-    d0, d1, d2, d3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+def _four_by_four(a, r, s, t, u, b, p, q, x, y, first, last, w, at):
+    """w[at:at+16] less the sums over k of a[r + k] b[p + k], a[r + k] b[q + k] ..., then with s, t and u for r: each vector
+    loaded is used four times."""
+    c0, c1, c2, c3 = load(w, at), load(w, at + 1), load(w, at + 2), load(w, at + 3)
+    d0, d1, d2, d3 = load(w, at + 4), load(w, at + 5), load(w, at + 6), load(w, at + 7)
+    e0, e1, e2, e3 = load(w, at + 8), load(w, at + 9), load(w, at + 10), load(w, at + 11)
+    f0, f1, f2, f3 = load(w, at + 12), load(w, at + 13), load(w, at + 14), load(w, at + 15)
     for k in range(first, last):
-        x, y = load(a, r + k), load(a, s + k)
-        e, f, g, h = load(b, p + k), load(b, q + k), load(b, t + k), load(b, u + k)
-        c0, c1, c2, c3 = c0 + x * e, c1 + x * f, c2 + x * g, c3 + x * h
-        d0, d1, d2, d3 = d0 + y * e, d1 + y * f, d2 + y * g, d3 + y * h
-    for i, value in enumerate((c0, c1, c2, c3, d0, d1, d2, d3)):
-        store(w, i, value)
+        g, h, i, j = load(b, p + k), load(b, q + k), load(b, x + k), load(b, y + k)
+        own = load(a, r + k)
+        c0, c1, c2, c3 = c0 - own * g, c1 - own * h, c2 - own * i, c3 - own * j
+        own = load(a, s + k)
+        d0, d1, d2, d3 = d0 - own * g, d1 - own * h, d2 - own * i, d3 - own * j
+        own = load(a, t + k)
+        e0, e1, e2, e3 = e0 - own * g, e1 - own * h, e2 - own * i, e3 - own * j
+        own = load(a, u + k)
+        f0, f1, f2, f3 = f0 - own * g, f1 - own * h, f2 - own * i, f3 - own * j
+    for m, value in enumerate((c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3, f0, f1, f2, f3)):
+        store(w, at + m, value)
+
+
+@nb.njit(**INLINE)
+def _fetch_four(a, r, w, at):
+    for m in range(4):
+        store(w, at + m, load(a, r + m))
 
 
 @nb.njit(**INLINE)
 def _solve_four(a, r, w, at, j):
-    """Four elements of the row at r, from column j on, whose products with the rows above are in w[at:at+4]."""
-    for i in range(4):
-        p = _start(j + i) + j
-        x = load(a, r + j + i) - load(w, at + i)
-        for k in range(i):
+    """Four elements of the row at r, from column j on, from what is left of them in w[at:at+4]."""
+    for m in range(4):
+        p = _start(j + m) + j
+        x = load(w, at + m)
+        for k in range(m):
             x -= load(a, r + j + k) * load(a, p + k)
-        store(a, r + j + i, x * load(a, p + i))
+        store(a, r + j + m, x * load(a, p + m))
 
 
 @nb.njit(**KERNEL)
@@ -63,16 +85,22 @@ def cholesky(a, n):
 
     BAND rows at a time go past all rows above them, which are then read once for all of these.
     """
-    w = np.empty((8, LANES))
+    w = vectors(4 * BAND)
     for start in range(0, n, BAND):
         stop = min(start + BAND, n - n % 2)
+        last = stop - 1  # the fours beyond it are this row again, and not kept
         for j in range(0, start, 4):
-            p, q, t, u = _start(j), _start(j + 1), _start(j + 2), _start(j + 3)
-            for i in range(start, stop, 2):
-                r, s = _start(i), _start(i + 1)
-                _two_by_four(a, r, s, a, p, q, t, u, 0, j, w)
-                _solve_four(a, r, w, 0, j)
-                _solve_four(a, s, w, 4, j)
+            p, q, x, y = _start(j), _start(j + 1), _start(j + 2), _start(j + 3)
+            for i in range(start, stop):
+                _fetch_four(a, _start(i) + j, w, 4 * (i - start))
+            for first in range(0, j, DEPTH):
+                for i in range(start, stop, 4):
+                    r, s = _start(i), _start(min(i + 1, last))
+                    t, u = _start(min(i + 2, last)), _start(min(i + 3, last))
+                    end = min(first + DEPTH, j)
+                    _four_by_four(a, r, s, t, u, a, p, q, x, y, first, end, w, 4 * (i - start))
+            for i in range(start, stop):
+                _solve_four(a, _start(i), w, 4 * (i - start), j)
         _corner(a, start, stop)
     if n % 2:
         _last_row(a, n - 1)
@@ -208,7 +236,7 @@ def block_steps(H, g, order, starts, delta):
     most = 0
     for b in range(starts.shape[0] - 1):
         most = max(most, starts[b + 1] - starts[b])
-    a, x = np.empty((_start(most + 1), LANES)), np.empty((most, LANES))
+    a, x = vectors(_start(most + 1)), vectors(most)
     for b in range(starts.shape[0] - 1):
         m = starts[b + 1] - starts[b]
         for i in range(m):
@@ -266,42 +294,38 @@ def turn_back(null, theta, gains):
 
 
 @nb.njit(**KERNEL)
-def finish(H, start, variance, rank, condition, null):
-    """Rank, condition number and covariance diagonal.
+def finish(H, variance, rank, condition):
+    """Rank, condition number, covariance diagonal and null space of H (packed).
 
-    H (packed); `start` (n, m) random directions for the inverse iteration that finds the null space; `variance` (n):
-    the diagonal of the pseudo-inverse in diagonally scaled coordinates (the gauge of least norm), NaN without data;
-    `rank` and `condition` (LANES,); `null` (n, m): unit null directions in unscaled unknowns, zero beyond n - rank.
+    `variance` (n): the diagonal of the pseudo-inverse in diagonally scaled coordinates (the gauge of least norm), NaN without
+    data; `rank` and `condition` (LANES,). Returns unit null directions (n, m, LANES) in unscaled unknowns, zero beyond n - rank.
     """
-    n, m = null.shape[0], null.shape[1]
-    a, full, scale = np.empty_like(H), np.empty_like(H), np.empty((n, LANES))
-    diagonal, q, image = np.ones((1, LANES)), np.empty((m, n, LANES)), np.empty((m, n, LANES))
+    n = variance.shape[0]
+    a, full, scale = vectors(H.shape[0]), vectors(H.shape[0]), vectors(n)
+    diagonal, largest = np.ones((1, LANES)), np.empty((1, LANES))
     scaled(H, n, diagonal, full, scale)
     for i in range(H.shape[0]):
         store(a, i, load(full, i))
     for i in range(n):
-        store(a, _start(i) + i, splat(1.0 + RIDGE))
-        for c in range(m):
-            store(q, c * n + i, splat(start[i, c]))  # without data too: there the matrix is 1, which is not null
+        store(a, _start(i) + i, splat(1.0 + RIDGE))  # without data too: there the matrix is 1, which is not null
     cholesky(a, n)
-    for _ in range(3):
-        for c in range(0, m - m % 4, 4):
-            _substitute_four(a, q[c : c + 4], n)
-        for c in range(m - m % 4, m):
-            substitute(a, q[c], n)
-        _orthonormalise(q)
-    for c in range(0, m - m % 4, 4):
-        _multiply_four(full, q[c : c + 4], image[c : c + 4], n)
-    for c in range(m - m % 4, m):
-        _multiply(full, q[c], image[c], n)
-    largest, values = np.empty((1, LANES)), np.zeros((m, LANES))
     _largest(full, n, largest)
-    _rotate(q, image, values)
+    m, most = min(n, _suspected(a, n)), 0
+    while True:
+        q, values = vectors(m * n).reshape(m, n, LANES), np.zeros((m, LANES))
+        _least(a, full, q, values)
+        for v in range(LANES):
+            nulls = 0
+            while nulls < m and values[nulls, v] < NULL:
+                nulls += 1
+            most = max(most, nulls)
+        if most < m or m == n:
+            break
+        m = min(n, 2 * m)
     for v in range(LANES):
-        nulls = 0
+        nulls, used = 0, 0
         while nulls < m and values[nulls, v] < NULL:
             nulls += 1
-        used = 0
         for i in range(n):
             used += scale[i, v] > 0.0
         good = np.isfinite(values[0, v])
@@ -310,24 +334,61 @@ def finish(H, start, variance, rank, condition, null):
         for c in range(nulls if good else 0, m):
             for i in range(n):
                 q[c, i, v] = 0.0
-    _covariance(full, q, scale, variance, n)
-    for c in range(m):
+    kept = max(most, 1)
+    _covariance(full, q[:kept], scale, variance, n)
+    null = np.empty((n, kept, LANES))
+    for c in range(kept):
         norm = splat(0.0)
         for i in range(n):
             x = load(q, c * n + i) * load(scale, i)
-            store(null, i * m + c, x)
+            store(null, i * kept + c, x)
             norm += x * x
         norm = root(inverse(norm))
         for i in range(n):
-            store(null, i * m + c, load(null, i * m + c) * norm)
+            store(null, i * kept + c, load(null, i * kept + c) * norm)
+    return null
+
+
+@nb.njit(**KERNEL)
+def _suspected(l, n):
+    """How many directions to look for: GUARDS more than small pivots of `cholesky` in the lane that has most, in fours."""
+    most = 0
+    for v in range(LANES):
+        small = 0
+        for i in range(n):
+            small += l[_start(i) + i, v] ** 2 * SUSPECT > 1.0
+        most = max(most, small)
+    return (most + GUARDS + 3) // 4 * 4
+
+
+@nb.njit(**KERNEL)
+def _least(l, full, q, values):
+    """Eigenvectors q (m, n) and eigenvalues `values` (m), ascending, of the matrix `full` with factor l: the least ones, by
+    inverse iteration from random directions; NaN in lanes that are not finite."""
+    m, n = q.shape[0], q.shape[1]
+    image, number = vectors(m * n).reshape(m, n, LANES), np.uint64(1)
+    for i in range(m * n):
+        number = number * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        store(q, i, splat(np.float64(number >> np.uint64(11)) / 2.0**53 - 0.5))
+    whole = m - m % 4
+    for _ in range(3):
+        for c in range(0, whole, 4):
+            _substitute_four(l, q[c : c + 4], n)
+        for c in range(whole, m):
+            substitute(l, q[c], n)
+        _orthonormalise(q)
+    for c in range(0, whole, 4):
+        _multiply_four(full, q[c : c + 4], image[c : c + 4], n)
+    for c in range(whole, m):
+        _multiply(full, q[c], image[c], n)
+    _rotate(q, image, values)
 
 
 @nb.njit(**KERNEL)
 def _rotate(q, image, values):
-    """Ritz vectors and values (m) of the matrix that maps q (m, n) to image, ascending; NaN in lanes that are not
-    finite."""
+    """Ritz vectors and values (m) of the matrix that maps q (m, n) to image, ascending; NaN in lanes that are not finite."""
     m, n = q.shape[0], q.shape[1]
-    ritz, turned = np.empty((m, m, LANES)), np.empty((m, LANES))
+    ritz, turned = vectors(m * m).reshape(m, m, LANES), vectors(m)
     for c in range(m):
         for d in range(m):
             total = splat(0.0)
@@ -408,7 +469,7 @@ def _orthonormalise(q):
 @nb.njit(**KERNEL)
 def _largest(a, n, value):
     """The largest eigenvalue (1), by a few power iterations."""
-    x, y = np.empty((n, LANES)), np.empty((n, LANES))
+    x, y = vectors(n), vectors(n)
     for i in range(n):
         store(x, i, splat(1.0 + 0.1 * (i % 7)))
     for _ in range(12):
@@ -422,22 +483,36 @@ def _largest(a, n, value):
 
 @nb.njit(**KERNEL)
 def _inverse_columns(l, n, first, last, norms):
-    """norms[first:last] = squares of the columns first:last of L^-1, row by row: x_i = (1 if diagonal - sum l_ik x_k) / l_ii."""
-    size = n - first
-    x, w = np.zeros((BAND, size, LANES)), np.empty((8, LANES))
-    for i in range(0, size, 2):
-        r = _start(first + i) + first
-        s = _start(first + i + 1) + first if i + 1 < size else r
-        for c in range(0, min(last - first, i + 2), 4):
-            _two_by_four(l, r, s, x, c * size, (c + 1) * size, (c + 2) * size, (c + 3) * size, 0, i, w)
-            for m in range(c, c + 4):
-                value = (splat(1.0 if m == i else 0.0) - load(w, m - c)) * load(l, r + i)
-                store(x, m * size + i, value)
-                if i + 1 < size:
-                    other = splat(1.0 if m == i + 1 else 0.0) - load(w, 4 + m - c) - load(l, s + i) * value
-                    store(x, m * size + i + 1, other * load(l, s + i + 1))
+    """norms[first:last] = squares of the columns first:last of L^-1, four rows at a time: x_i = (1 if diagonal - sum l_ik x_k) / l_ii."""
+    size, w = n - first, vectors(4 * BAND)
+    x = vectors(BAND * size)
+    for k in range(BAND * size):
+        store(x, k, splat(0.0))
+    for i in range(0, size, 4):
+        columns, here = min(last - first, i + 4), min(4, size - i)
+        r, s = _start(first + i) + first, _start(first + i + min(1, here - 1)) + first
+        t, u = _start(first + i + min(2, here - 1)) + first, _start(first + i + here - 1) + first
+        for k in range(4 * BAND):
+            store(w, k, splat(0.0))
+        for m in range(i, columns):
+            store(w, 4 * m + m - i, splat(1.0))
+        for start in range(0, i, DEPTH):
+            for c in range(0, columns, 4):
+                end, p = min(start + DEPTH, i), c * size
+                _four_by_four(x, p, p + size, p + 2 * size, p + 3 * size, l, r, s, t, u, start, end, w, 4 * c)
+        for m in range(columns):
+            for k in range(here):
+                row = _start(first + i + k) + first + i
+                value = load(w, 4 * m + k)
+                for h in range(k):
+                    value -= load(l, row + h) * load(x, m * size + i + h)
+                store(x, m * size + i + k, value * load(l, row + k))
     for c in range(last - first):
-        store(norms, first + c, _dot(x[c], x[c], size))
+        total = splat(0.0)
+        for i in range(c, size):
+            value = load(x, c * size + i)
+            total += value * value
+        store(norms, first + c, total)
 
 
 @nb.njit(**KERNEL)

@@ -18,7 +18,7 @@ from .bounds import Bounds, Prior, add_prior, bounded_step, clip
 from .linear import block_steps, damped_step
 from .normal import normal
 from .retract import retract
-from .simd import KERNEL, LANES, choose, load, store
+from .simd import KERNEL, LANES, choose, load, store, vectors
 
 LARGEST_DAMPING = 1e10
 LEAST_DAMPING = 1e-12
@@ -26,7 +26,10 @@ BRAKE = 1e-4
 """Damping that begins to shorten steps along weakly constrained directions."""
 
 NEAR = 0.1
-"""Part of the data's power that a start may leave to count as near. One station wrong by half a turn among N leaves 8/N."""
+"""Part of the data's power that may be left for damped steps to be better. One station wrong by half a turn among N leaves 8/N."""
+
+SLOW = 0.5
+"""Part of chi2 left by two block-Jacobi steps, near the minimum, with which damped steps are quicker."""
 
 TRUSTED_DAMPING = 1e-5
 """A small predicted decrease means convergence only when the damping does not cause it."""
@@ -58,7 +61,11 @@ class Course(NamedTuple):
     alternations: np.ndarray
     """(1,): block-Jacobi steps before damped ones."""
     near: np.ndarray
-    """(1,): 1.0 in lanes that start where the model has most of the data: these make no block-Jacobi steps."""
+    """(1,): 1.0 in lanes that make no more block-Jacobi steps."""
+    alternated: np.ndarray
+    """(LANES,): block-Jacobi steps made."""
+    best: np.ndarray
+    """(LANES,): chi2 of theta while nothing is accepted, the best that these steps have led to."""
     dof: np.ndarray
     damping: np.ndarray
     decrease: np.ndarray
@@ -94,18 +101,29 @@ def _alternate(course, rules, k, H, g):
     for i in range(n):
         moved = load(course.trial, i) + load(course.delta, i) * factor
         store(course.trial, i, choose(load(course.active, 0) - load(course.near, 0), moved, load(course.theta, i)))
+    for v in range(LANES):
+        course.alternated[v] += course.active[0, v] > course.near[0, v]
     clip(rules.bounds, course.trial)
 
 
 @nb.njit(**KERNEL)
-def _find_near(course):
-    """Find the lanes that start near; whether all do. What a lane does never depends on the others."""
-    near = True
+def _settle(course, k, chi2):
+    """After every second block-Jacobi step: keep the best trial, and find the lanes that are near and no longer helped (blocks
+    that share much of the data, as several directions do, drive each other apart). Whether all are. What a lane does never
+    depends on the others."""
+    better, settled = np.zeros((1, LANES)), True
     for v in range(LANES):
-        if course.start[0, v] <= NEAR * course.power[v]:
-            course.near[0, v] = 1.0
-        near &= course.active[0, v] == 0.0 or course.near[0, v] > 0.0
-    return near
+        if not course.active[0, v] or course.near[0, v]:
+            continue
+        slow = k == 0 or not chi2[0, v] <= SLOW * course.best[v]
+        if k == 0 or chi2[0, v] < course.best[v]:
+            better[0, v], course.best[v] = 1.0, chi2[0, v]
+        course.near[0, v] = 1.0 if slow and course.best[v] <= NEAR * course.power[v] else 0.0
+        settled &= course.near[0, v] > 0.0
+    for i in range(course.theta.shape[0]):
+        store(course.theta, i, choose(load(better, 0), load(course.trial, i), load(course.theta, i)))
+        store(course.trial, i, choose(load(course.near, 0), load(course.theta, i), load(course.trial, i)))
+    return settled
 
 
 @nb.njit(**KERNEL)
@@ -115,8 +133,8 @@ def _judge(course, rules, v, k, chi2):
     if not course.active[0, v]:
         return False
     if np.isnan(course.chi2[0, v]):  # nothing accepted yet
-        if k == course.alternations[0] and k > 0 and not chi2 <= course.start[0, v]:
-            return False  # block-Jacobi steps ran away: the next trial is the start
+        if k == course.alternations[0] and k > 0 and not course.near[0, v] and not chi2 <= course.best[v]:
+            return False  # block-Jacobi steps ran away: the next trial is the best that they had led to
         if not np.isfinite(chi2):
             course.status[v], course.active[0, v] = DIVERGED, 0.0
             return False
@@ -168,10 +186,12 @@ def advance(course, rules, k, H, g, chi2):
         for v in range(LANES):
             if course.active[0, v] and not np.isfinite(chi2[0, v]):
                 course.status[v], course.active[0, v] = DIVERGED, 0.0
-        if course.alternations[0] > 1 and _find_near(course):
-            course.alternations[0] = 1  # this one, which makes no step: its normal equations are those of blocks only
-            return course.active.any()
     if k < course.alternations[0]:
+        if k % 2 == 0 and _settle(course, k, chi2):
+            course.alternations[0] = (
+                k + 1
+            )  # this one, which makes no step: its normal equations are those of blocks only
+            return course.active.any()
         _alternate(course, rules, k, H, g)
         return course.active.any()
     accepted, done = np.zeros((1, LANES)), np.empty((1, LANES))
@@ -225,7 +245,7 @@ def _linear_atoms(origin, trial, atoms, unknown, ur, ui):
 @nb.njit(**KERNEL)
 def fit_linear(course, rules, t, data, atoms, unknown):
     """A whole fit where atoms are linear in the unknowns: `atoms` are their values and derivatives at the start."""
-    H, g, chi2 = np.empty_like(course.H), np.empty_like(course.g), np.empty((1, LANES))
+    H, g, chi2 = vectors(course.H.shape[0]), vectors(course.g.shape[0]), np.empty((1, LANES))
     ur, ui, origin = np.empty_like(atoms[0]), np.empty_like(atoms[1]), course.theta.copy()
     k, more = np.int64(0), True  # a literal 0 would compile everything below twice
     while more:

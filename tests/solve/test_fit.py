@@ -105,3 +105,50 @@ def test_the_iteration_limit_is_reported() -> None:
     outcome = fit(replace(problem, linear=True, multiplicative=False), max_iter=2)[1]
     assert (outcome.iterations <= 2).all()
     assert (outcome.status == Status.ITERATION_LIMIT).any()
+
+
+def directions(order: np.ndarray) -> Problem:
+    """V_pq = sum over two directions of g_p M conj(g_q) + noise, their models 0.9 alike; intervals in this order."""
+    rng, cells, noise = np.random.default_rng(3), 8, 0.02
+    shape = form(
+        np.array([0, 1]), np.ones(2), np.array([[0, 1], [2, 3]]), np.array([False, True, False, True]),
+        np.stack([P, Q, P + STATIONS, Q + STATIONS], 1), np.array([[0, 0, 2], [1, 0, 2], [2, 0, 2], [3, 0, 2]]),
+    )  # fmt: skip
+
+    def normal(*size: int) -> np.ndarray:
+        return np.asarray(rng.normal(size=size) + 1j * rng.normal(size=size))
+
+    truth = 1 + 0.2 * normal(2, STATIONS, INTERVALS)
+    sky = normal(len(P), 2, cells, INTERVALS)
+    sky[:, 1] = 0.9 * sky[:, 0] + 0.4 * sky[:, 1]
+    seen = np.einsum("dps,pdjs->pjs", truth[:, P] * truth[:, Q].conj(), sky)
+    w, n = np.sqrt(2) / noise, 4 * STATIONS
+    R = (w * sky)[:, None][..., order]
+    y = -w * (seen + noise / np.sqrt(2) * normal(*seen.shape))[:, None][..., order]
+    count = np.full((len(P), INTERVALS), 2 * cells)
+    equations = Equations(
+        shape, (R.real.copy(), R.imag.copy()), (y.real.copy(), y.imag.copy()), np.zeros((len(P), INTERVALS)), count
+    )
+
+    def atoms(theta: np.ndarray) -> AtomValues:
+        u = np.repeat(theta.reshape(2 * STATIONS, 2, 1, -1), cells, 2)
+        one, zero = np.ones_like(u[:, 0]), np.zeros_like(u[:, 0])
+        return u[:, 0].copy(), u[:, 1].copy(), np.stack([one, zero], 1), np.stack([zero, one], 1)
+
+    return Problem(
+        (equations,), np.arange(n, dtype=np.int32).reshape(-1, 2), np.repeat(np.arange(2 * STATIONS), 2).astype(np.int32),
+        Retraction(np.arange(0, n, 2), np.empty((0, 4), int)), atoms, True, n, INTERVALS, linear=True,
+    )  # fmt: skip
+
+
+def test_block_steps_that_swing_apart_are_left_for_damped_ones() -> None:
+    """Blocks that share much of their data drive each other apart: each interval goes on from the best that these steps had led
+    to, whatever the intervals beside it do."""
+    forward = np.arange(INTERVALS)
+    theta, outcome = fit(directions(forward), start=2)
+    assert (outcome.status == Status.CONVERGED).all()
+    np.testing.assert_allclose(outcome.chi2 / outcome.dof, 1, atol=0.5)  # five standard deviations
+    assert np.median(outcome.iterations) < 16, "most are near soon, and all block-Jacobi steps would be sixteen alone"
+    other, again = fit(directions(forward[::-1]), start=2)
+    np.testing.assert_array_equal(again.iterations[::-1], outcome.iterations)
+    np.testing.assert_allclose(other[:, ::-1], theta, rtol=1e-9, atol=1e-12)
