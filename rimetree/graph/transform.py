@@ -104,6 +104,8 @@ class Transforms:
         if issubclass(cls, Reducing) and kids != node.kids and len(kids) == 1:
             taken = options["axes"]
             fixed += [axis for axis in places if taken is None or axis in taken]
+        if kids != node.kids:
+            fixed += [axis for axis in cls.taken(options) if axis in places]
         if fixed:
             text = f"varies along {fixed[0]!r} by itself, so that it cannot be moved to other coordinates"
             self.faults.add(at, by.site, f"{cls.__name__} below it {text}")

@@ -131,6 +131,10 @@ def test_coordinates_are_solved_for():
             lambda: Meq.CoordTransform(Meq.Mean(Meq.Freq()), 1.0, axes="freq"),
             "Mean below it varies along 'freq' by itself",
         ),
+        (
+            lambda: Meq.CoordTransform(Meq.Resampler(Meq.Freq() * Meq.Time(), freq=2), 1.0, axes="freq"),
+            "Resampler below it varies along 'freq' by itself",
+        ),
         (lambda: Meq.CoordTransform(Meq.Freq(), 1.0), "axes"),
         (lambda: Meq.ModRes(Meq.Freq(), freq=0), "freq must be a whole number from 1 to 1000, not 0"),
         (lambda: Meq.ModRes(Meq.Freq(), freq=2.5), "freq must be"),
