@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..graph.node import Observation
-from ..plan.host import take
+from ..plan.host import refuse, take
 from ..plan.lookup import observed
 from ..plan.template import NodeFailure
 from ..solve.report import Report, SolverSummary, counted
@@ -210,6 +210,7 @@ class GroupRun:
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)
+            refuse(self.families.values())
             self.report.dropped += max(
                 item.dropped for item in fitted
             )  # the classes of a Solver have seen the same data
@@ -263,6 +264,7 @@ class GroupRun:
         with self.clock("apply"):
             before = {name: tile.columns[name] for name in self.found.writes if name in tile.columns}
             found = self.sinks.columns(tile, before)
+            refuse(self.families.values())
             self._clip(tile, found)
         self.report.invalid += found.invalid
         self.report.unfit += found.unfit

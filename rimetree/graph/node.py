@@ -317,6 +317,16 @@ class Kid:
 
 
 @dataclass(slots=True, eq=False)
+class Calls:
+    """How the function of a family fared while a compiled program ran, see `plan.host`."""
+
+    troubles: list[str] = field(default_factory=list)
+    """What it raised."""
+    gave: bool = False
+    """Whether it gave a value in some cell."""
+
+
+@dataclass(slots=True, eq=False)
 class Family:
     """Nodes of one class and static options whose children lie in the same families."""
 
@@ -327,8 +337,7 @@ class Family:
     size: int
     members: dict[str, Any] = field(default_factory=dict)
     """Per-member options: an array or list of length `size` each."""
-    troubles: list[str] = field(default_factory=list)
-    """What its function raised while a compiled program ran, see `plan.host`."""
+    calls: Calls = field(default_factory=Calls)
 
     @property
     def own_axes(self) -> tuple[str, ...]:

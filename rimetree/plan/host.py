@@ -10,12 +10,13 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..graph.node import Family, NodeClass, Unusable
+from .template import NodeFailure
 
 Numeric = Callable[..., np.ndarray]
 """A function of numpy arrays that broadcast; its value has the outputs as its last axis."""
@@ -42,7 +43,7 @@ def on_host(
     """The outputs of a numpy function on JAX arrays, as JAX arrays, with derivatives.
 
     `function(*arrays)` returns (..., outputs), and `slopes(*arrays)` its derivative for each of those that have one. What it
-    raises while the program runs is appended to `family.troubles`.
+    raises while the program runs is noted in `family.calls`.
     """
     cls = family.cls
     dtype = cls.returns or _found_type(function, arrays)
@@ -90,11 +91,13 @@ class Guarded:
                 "its function returned complex numbers where it returned real ones before: declare returns=complex"
             )
         try:
-            return np.broadcast_to(value, (*shape, self.outputs)).astype(self.dtype)
+            found = np.broadcast_to(value, (*shape, self.outputs)).astype(self.dtype)
         except ValueError:
             raise Unusable(
                 f"its function returned an array of shape {value.shape[:-1]}, where {shape} is needed: it must act cell by cell"
             ) from None
+        self.family.calls.gave |= bool(np.isfinite(found).any())
+        return found
 
     def _apart(self, given: Sequence[np.ndarray], shape: tuple[int, ...], error: Exception) -> np.ndarray:
         """The value, NaN in those cells where the function raises, found by halving."""
@@ -117,8 +120,8 @@ class Guarded:
         return out.reshape(*shape, self.outputs)
 
     def _note(self, trouble: str) -> None:
-        if trouble not in self.family.troubles:
-            self.family.troubles.append(trouble)
+        if trouble not in self.family.calls.troubles:
+            self.family.calls.troubles.append(trouble)
 
     def derived(self, function: Numeric, dtype: Any) -> Guarded:
         """Another function with the same family and outputs."""
@@ -212,9 +215,16 @@ def _sixth(f: Callable[..., np.ndarray], arrays: Sequence[np.ndarray], h: np.nda
 
 def take(family: Family) -> list[str]:
     """What a family's function raised since this was last asked."""
-    troubles = family.troubles.copy()
-    family.troubles.clear()
+    calls = family.calls
+    troubles, calls.troubles, calls.gave = calls.troubles, [], False
     return troubles
+
+
+def refuse(families: Iterable[Family]) -> None:
+    """Raise NodeFailure where a function has raised in all cells up to now: nothing can be known from it."""
+    for family in families:
+        if family.calls.troubles and not family.calls.gave:
+            raise NodeFailure(family.number, f"{take(family)[0]}, in every cell")
 
 
 def raised(cls: type[NodeClass], error: Exception) -> str:

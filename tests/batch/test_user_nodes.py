@@ -108,6 +108,43 @@ def test_other_intervals_are_unharmed(kit, function, text):
     assert len(note.splitlines()) == 1
 
 
+def no_key(x):
+    return {}["gain"] * np.abs(x)
+
+
+def no_shape(x):
+    return np.zeros(7) * np.abs(x).max()
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (no_key, r"its function raised KeyError: 'gain' \(.*test_user_nodes.py:\d+\), in every cell"),
+        (no_shape, r"its function returned an array of shape \(7,\), .*: it must act cell by cell, in every cell"),
+    ],
+)
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_function_that_fails_in_every_cell_stops_the_run(kit, function, text, solved):
+    """Before anything is written: with a Solver above it, and in a Sink alone."""
+    o = kit.observe(noise=0.01)
+    ms, made = rt.MeasurementSet(o.path), rt.node(function, name="Failing", numpy=True)
+    ns = rt.Scope()
+    for p, q in ms.baselines:
+        ns.copy(p, q) << Meq.Sink(Meq.Spigot(p, q))
+    ns.forest().run(ms, progress=False)
+    ns = rt.Scope()
+    ns.g << Meq.Parm(1.0)
+    ns.f << made(ns.g if solved else Meq.Freq())
+    for p, q in ms.baselines:
+        ns.eq(p, q) << Meq.Condeq(ns.f * Meq.Spigot(p, q, column="MODEL_DATA"), Meq.Spigot(p, q))
+        ns.out(p, q) << Meq.Sink(Meq.Spigot(p, q) / ns.f)
+    if solved:
+        ns.solve << Meq.Solver(*ns.eq, solvable="g")
+    with pytest.raises(rt.ForestError, match=rf"^f \(Failing\) \(.*test_user_nodes.py:\d+\): {text}$"):
+        ns.forest().run(ms, progress=False)
+    np.testing.assert_array_equal(kit.getcol(o.path, "CORRECTED_DATA"), kit.getcol(o.path, "DATA"))
+
+
 def test_sink_of_a_failing_function_says_so(kit):
     o = kit.observe(noise=0.01)
     ms = rt.MeasurementSet(o.path)

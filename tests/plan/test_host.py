@@ -185,4 +185,6 @@ def test_only_the_cells_where_it_raises_have_no_value():
     got = np.asarray(call(x))
     np.testing.assert_array_equal(np.isnan(got), np.abs(x) > 0.95)
     np.testing.assert_array_equal(got[~np.isnan(got)], 2 * x[np.abs(x) <= 0.95])
-    assert [re.sub(r" \(.*", "", t) for t in family.troubles] == ["its function raised ArithmeticError: too large"]
+    assert [re.sub(r" \(.*", "", t) for t in family.calls.troubles] == [
+        "its function raised ArithmeticError: too large"
+    ]

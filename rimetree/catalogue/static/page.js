@@ -96,16 +96,22 @@ function showClass() {
     bar.classList.toggle("wrong", copy.disabled);
     bar.title = Object.entries(faults).map(([key, why]) => `${key} ${why}`).join("\n");
   };
-  copy.addEventListener("click", () => navigator.clipboard.writeText(output.textContent).then(() => {
-    copy.textContent = "Copied";
+  copy.addEventListener("click", async () => {
+    getSelection().selectAllChildren(output);
+    try {
+      await navigator.clipboard.writeText(output.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      copy.textContent = "Ctrl-C"; // no clipboard for pages from files: the line is selected
+    }
     setTimeout(() => (copy.textContent = "Copy"), 1200);
-  }));
+  });
   const set = (title, group) => make("fieldset", {}, make("legend", {textContent: title}), ...Object.entries(group.properties)
     .map(([key, part]) => field(key, part, group.required.includes(key), inputs, changed)));
   groups[""] = make("fieldset", {}, make("legend", {textContent: "node"}),
     field("", {type: "string", description: "its name, as ns.gain or ns.gain(p); empty: none, inside another definition"}, false, inputs, changed));
   groups[""].querySelector("label").textContent = "name";
-  inputs[""].value = `ns.${name[0].toLowerCase()}${name.slice(1)}`;
+  inputs[""].value = `ns.${name.replace(/^[A-Z]+(?![a-z])|^[A-Z]/, (start) => start.toLowerCase())}`;
   main.replaceChildren(make("h2", {textContent: name}), make("p", {className: "meta", textContent: `${one["x-role"]} · ${one["x-module"]}`}),
     make("div", {className: "doc"}, ...paragraphs(one.description)), groups[""],
     ...(Object.keys(children.properties).length ? [set("children", children)] : []), set("options", options), bar);
