@@ -79,7 +79,7 @@ class Transforms:
                 stack.pop()
                 copies[top] = self._copy(top, places, copies, number, block)
         idle = [axis for axis in axes if axis not in self._used]
-        if copies[x] == x:
+        if len(idle) == len(axes):
             text = f"x does not vary along {' or '.join(axes)}: there is nothing to transform"
             self.faults.add(number, block.site, text + nearest(idle[0], self._found))
         elif idle := [axis for axis in idle if axis not in ("time", "freq")]:  # of these any tree may be asked
@@ -106,6 +106,7 @@ class Transforms:
             fixed += [axis for axis in places if taken is None or axis in taken]
         if kids != node.kids:
             fixed += [axis for axis in cls.taken(options) if axis in places]
+        self._used.update(fixed)
         if fixed:
             text = f"varies along {fixed[0]!r} by itself, so that it cannot be moved to other coordinates"
             self.faults.add(at, by.site, f"{cls.__name__} below it {text}")

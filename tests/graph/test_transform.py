@@ -45,6 +45,16 @@ def test_beam_at_a_moving_source():
     np.testing.assert_allclose(other, beam(0, 0.5, F), rtol=1e-14)
 
 
+def test_a_tree_at_its_own_coordinates_is_itself():
+    ns = rt.Scope()
+    ns.plain << Meq.Sin(Meq.Freq())
+    ns.root << Meq.CoordTransform(ns.plain, Meq.Freq(), axes="freq")
+    ns.leaf << Meq.CoordTransform(Meq.Time(), Meq.Time(), axes="time")
+    forest = ns.forest()
+    assert forest.find("root") == forest.find("plain")
+    assert forest.evaluate("leaf", CELLS).values.ravel().tolist() == CELLS.time.tolist()
+
+
 def test_the_untransformed_tree_stays():
     cells = rt.Cells(freq=(1e8, 2e8, 3), l=(-1, 1, 5), m=(-1, 1, 4))
     l, m = (cells.axes[a].centres for a in "lm")

@@ -138,7 +138,7 @@ def test_moved_and_resampled_trees(data: Any, nt: int, nf: int, nl: int) -> None
     tree = data.draw(on_cells(cells))
     ns = rt.Scope()
     ns.root << tree.node
-    expected = np.broadcast_to(tree.value({name: c for name, c in cells.coordinates().items()}), cells.shape)
+    expected = np.broadcast_to(tree.value(cells.coordinates()), cells.shape)
     forest = ns.forest()
     for oracle in (False, True):
         result = forest.evaluate("root", cells, oracle=oracle)
