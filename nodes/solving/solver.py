@@ -36,9 +36,9 @@ class Solver(NodeClass):
     algorithm = option(
         "auto",
         choices=ALGORITHMS,
-        help="lm: Levenberg-Marquardt, Parms of different solution intervals in turn; gn-cg: these jointly, by conjugate "
-        "gradients; auto: gn-cg where the intervals differ; newton: lm with second derivatives; scipy, ceres: of these "
-        "packages, slow, for cross-checking",
+        help="lm: Levenberg-Marquardt, Parms of different solution intervals in turn; gn-cg: all jointly, by conjugate "
+        "gradients, without a normal matrix; auto: gn-cg where the intervals differ, or where sums or the matrix do not fit in "
+        "memory; newton: lm with second derivatives; scipy, ceres: of these packages, slow, for cross-checking",
     )
     lm = option(
         1e-5, type=kinds.real(0), help="damping of the first Levenberg-Marquardt step, relative to the normal matrix"
@@ -48,7 +48,8 @@ class Solver(NodeClass):
         "numba",
         choices=("numba", "jax", "gpu"),
         help="who makes sums over the data and normal equations; jax: on the device that JAX chooses, the reference of the "
-        "kernels; gpu: the same on a GPU, refused where there is none. These fit Parms of different intervals in turn",
+        "kernels; gpu: the same on a GPU, refused where there is none. These fit Parms of different intervals in turn, unless "
+        "algorithm is gn-cg",
     )
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
     dof = option(

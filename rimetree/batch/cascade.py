@@ -66,12 +66,12 @@ class Cascade:
             if self.families[number].cls.role == "parm":
                 arrays: Sequence[np.ndarray] = (self._parm(number, tile),)
             else:
-                arrays = self._data(number, tile)
+                arrays = self.data(number, tile)
             given[number] = [_padded(a, pad, 1) for a in arrays]
         centres = coordinates(self.state.group, slice(tile.start, tile.stop))
         centres["time"] = _padded(centres["time"], pad, 0)
         data = (n for n in self.given if n in self._program.flagged and self.families[n].cls.role == "data")
-        flags = {n: [_padded(a, pad, 1) for a in self._data_flags(n, tile)] for n in data}
+        flags = {n: [_padded(a, pad, 1) for a in self.data_flags(n, tile)] for n in data}
         tensors = self._program(centres, given, flags)
         group = self.state.group
         if isinstance(group, BareGroup):
@@ -111,7 +111,7 @@ class Cascade:
         needed = families_below(self.families, targets, leaves)
         return {n: replace(self.families[n], kids=()) if n in leaves else self.families[n] for n in sorted(needed)}
 
-    def _data(self, number: int, tile: Any) -> Sequence[np.ndarray]:
+    def data(self, number: int, tile: Any) -> Sequence[np.ndarray]:
         """Elements of a data family as planes (n, nslot, nchan), NaN where there is no row."""
         family, baseline = self.families[number], self.baseline[number]
         rows = tile.rows[baseline]
@@ -122,7 +122,7 @@ class Cascade:
         there = [e for e, number_ in enumerate(self.templates[number][1]) if number_ is None]
         return tuple(_gathered(tile.columns[column], rows, corr[e], np.nan) for e in there)
 
-    def _data_flags(self, number: int, tile: Any) -> Sequence[np.ndarray]:
+    def data_flags(self, number: int, tile: Any) -> Sequence[np.ndarray]:
         """Flags of a data family, int32 (n, nslot, nchan) per element; of what is computed, and UVW, only missing rows'."""
         family, rows = self.families[number], tile.rows[self.baseline[number]]
         bit = np.int32(family.options.get("flag_bit", 1))

@@ -71,13 +71,21 @@ def _way(run: GroupRun, solver: SolverNode, plan: TilePlan) -> str:
     options, fits = solver.options, run.classes[solver.name]
     asked = options["algorithm"]
     words = ["lm" if asked == "auto" else asked]
-    if len(fits) > 1:
+    if free := run.free.get(solver.name):
+        words = [
+            f"gn-cg for all unknowns together, without sums and normal matrix ({free.why}): every product is a pass over the data"
+        ]
+    elif len(fits) > 1:
         joint = run.joint[solver.name]
         span = max(plan.spans, key=lambda s: s.stop - s.start)
         axes = joint.axes(Span(span.start, span.stop, tuple)) if joint else None
         if joint and axes and joint.fits(*axes):
             time, freq = axes
             words = [f"lm for each class, then gn-cg for all together on {time.count} x {freq.count} cells"]
+        elif joint and asked == "gn-cg":
+            words = [
+                "gn-cg for all unknowns together, without sums, which need more memory: every product is a pass over the data"
+            ]
         elif joint:
             words = ["lm for the classes in turn: the sums of all together need more memory than there is"]
         else:

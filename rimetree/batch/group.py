@@ -22,10 +22,10 @@ from ..solve.threads import threads
 from .apply import Sinks, Written
 from .cascade import Cascade, correlations
 from .fit import ClassFit, Fitted
-from .grid import BareTile, sizes
+from .grid import BareTile, further, sizes
 from .known import bounded
 from .layout import Layout
-from .memory import sums_bytes
+from .memory import sums_bytes, too_large
 from .robust import Reweighting
 from .solvable import SolverNode
 from .span import Span
@@ -35,6 +35,7 @@ from .tables import Visibilities
 
 if TYPE_CHECKING:
     from .joint import JointFit
+    from .matrix_free import MatrixFreeFit
 
 SHARE = 0.2
 """Of the memory, for sums of intervals that are fitted together."""
@@ -75,6 +76,11 @@ class GroupRun:
         for fit in (fit for fits in self.classes.values() for fit in fits):
             fit.clock = clock
         self.joint = {solver.name: self._joint(solver) for solver in found.solvers}
+        self.free: dict[str, MatrixFreeFit] = {}
+        """Solvers that are fitted without sums (see `choose`)."""
+        for solver in found.solvers:
+            if solver.options["algorithm"] == "gn-cg" and self._tied(solver):
+                raise SolveError(f"{solver.name}: algorithm='gn-cg' keeps no smooth=; remove them, or choose 'lm'")
         self._leave_out_unseen()
         self.robust = {
             s.name: Reweighting(
@@ -88,6 +94,7 @@ class GroupRun:
         self.latest: list[Fitted] = []
         """Fits of the last span."""
         self.reference = ""
+        self.memory = 0.0
 
     def _leave_out_unseen(self) -> None:
         """Parms that drop out of every equation keep their values: right where correlations are absent, else a fault.
@@ -148,7 +155,7 @@ class GroupRun:
         With one class of Parms and one pass only: others read the data of a long span once for each.
         """
         fits = [fit for fits in self.classes.values() for fit in fits]
-        if len(fits) != 1 or self.robust or self.group.bare:
+        if len(fits) != 1 or self.robust or self.group.bare or self.free:
             return 1
         wanted = -(-LANES * threads() // self.state.parms[fits[0].parms[0]].coefs.shape[-1])
         each = sums_bytes(fits[0], slice(0, self.group.time.size)) / self.state.parms[fits[0].parms[0]].coefs.shape[-2]
@@ -165,29 +172,45 @@ class GroupRun:
         ]
 
     def _joint(self, solver: SolverNode) -> JointFit | None:
-        """The joint fit of a Solver's classes, where there are several and nothing forbids it.
-
-        Raises SolveError where it was asked for and bounds forbid it.
-        """
+        """The joint fit of a Solver's classes from sums, where there are several and nothing forbids it."""
         fits = self.classes[solver.name]
-        if (
-            len(fits) == 1
-            or solver.options["algorithm"] not in ("auto", "gn-cg")
-            or solver.options["backend"] != "numba"
-        ):
+        asked = solver.options["algorithm"] in ("auto", "gn-cg") and solver.options["backend"] == "numba"
+        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._tied(solver):
             return None
-        bounds = any(bounded(self.families[n]) for n in solver.parms)
-        ties = any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
-        for hindrance, there in (("bounds", bounds), ("smooth=", ties)):
-            if there:
-                if solver.options["algorithm"] == "gn-cg":
-                    raise SolveError(
-                        f"{solver.name}: algorithm='gn-cg' keeps no {hindrance}; remove them, or choose 'lm'"
-                    )
-                return None
+        return self._coupled(solver)
+
+    def _coupled(self, solver: SolverNode) -> JointFit:
         from .joint import JointFit  # needs scipy
 
-        return JointFit(solver, fits, self.templates, self.real)
+        return JointFit(solver, self.classes[solver.name], self.templates, self.real)
+
+    def _tied(self, solver: SolverNode) -> bool:
+        return any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
+
+    def choose(self, memory: float) -> None:
+        """Decide which Solvers are fitted without sums and normal matrices, given the memory (bytes): those that ask for conjugate
+        gradients where `_joint` has none, and those for which there is not enough memory otherwise."""
+        self.memory = memory
+        for solver in self.found.solvers:
+            asked = solver.options["algorithm"] == "gn-cg" and not self.joint[solver.name]
+            forced = solver.options["algorithm"] in ("auto", "gn-cg") and any(
+                too_large(fit, memory) for fit in self.classes[solver.name]
+            )
+            if not (asked or forced) or self._tied(solver):
+                continue
+            if asked and (others := list(further(self.group))):
+                text = f"fits on time and freq, and these cells have the axis {others[0]!r} too; use 'lm'"
+                raise SolveError(f"{solver.name}: algorithm='gn-cg' {text}")
+            if further(self.group):
+                continue
+            from .matrix_free import MatrixFreeFit  # needs JAX
+
+            why = "sums or normal matrices need more memory" if forced else "as asked"
+            self.free[solver.name] = MatrixFreeFit(self.joint[solver.name] or self._coupled(solver), memory, why)
+
+    def summed(self) -> dict[str, list[ClassFit]]:
+        """The classes of Solvers that are fitted from sums."""
+        return {name: fits for name, fits in self.classes.items() if name not in self.free}
 
     def _note(self, notes: list[str]) -> None:
         """Add to the report what it does not say yet."""
@@ -219,15 +242,21 @@ class GroupRun:
                 self.history.setdefault(solver.name, []).append(item)
 
     def _solve(self, solver: str, fits: list[ClassFit], span: Span, settings: Settings) -> list[Fitted]:
+        if solver in self.free:
+            return self._without_sums(self.free[solver], span, settings)
         if len(fits) == 1:
             return [fits[0].run(span, settings)]
         joint = self.joint[solver]
         if joint:
             found = joint.run(span, settings)
+            if found is None and settings.algorithm == "gn-cg":
+                from .matrix_free import MatrixFreeFit  # needs JAX
+
+                self.free[solver] = MatrixFreeFit(joint, self.memory, "the sums of all together need more memory")
+                return self._without_sums(self.free[solver], span, settings)
+            why = "the sums of all together need more memory; algorithm='gn-cg' needs none, and reads the data for each product"
             self._note(
-                joint.notes
-                if found
-                else [f"{solver}: fitted in turn, errors of each class for given others: the sums need more memory"]
+                joint.notes if found else [f"{solver}: fitted in turn, errors of each class for given others: {why}"]
             )
             if found:
                 return found
@@ -246,6 +275,11 @@ class GroupRun:
         if part > UNSETTLED:
             self._unsettled(fitted)
         return fitted
+
+    def _without_sums(self, free: MatrixFreeFit, span: Span, settings: Settings) -> list[Fitted]:
+        found = free.run(span, settings)
+        self._note(free.notes)
+        return found
 
     def _unsettled(self, fitted: list[Fitted]) -> None:
         """What converged did so for values of other classes that still change."""

@@ -47,7 +47,10 @@ class JointFit:
         self.name, self.classes = solver.name, list(classes)
         first = classes[0]
         parms = [n for own in classes for n in own.parms]
-        self.whole = ClassFit(first.families, solver, parms, templates, real, first.visibilities, first.state)
+        alone = len(classes) == 1
+        self.whole = first if alone else ClassFit(
+            first.families, solver, parms, templates, real, first.visibilities, first.state
+        )  # fmt: skip
         self.ends = np.cumsum([own.unknowns.count for own in classes])
         self.notes: list[str] = []
         """What the user should know of the latest run."""
@@ -59,8 +62,7 @@ class JointFit:
         time, freq = self.axes(span)
         if not self.fits(time, freq):
             return None
-        begun = {i: self.classes[i].run(span, settings) for i in sorted(range(len(self.classes)), key=self._precedence)}
-        fitted = [begun[i] for i in range(len(self.classes))]
+        fitted = self.begin(span, settings)
         problem, dropped = self._problem(span, time, freq, fitted)
         x = np.concatenate(
             [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
@@ -79,6 +81,11 @@ class JointFit:
             item.dropped = dropped
         self._report(problem, found, variance, fitted, settings)
         return fitted
+
+    def begin(self, span: Span, settings: Settings) -> list[Fitted]:
+        """Fit each class by itself, the others held fixed."""
+        begun = {i: self.classes[i].run(span, settings) for i in sorted(range(len(self.classes)), key=self._precedence)}
+        return [begun[i] for i in range(len(self.classes))]
 
     def _precedence(self, i: int) -> int:
         """Which classes are fitted first: gains, which find their way from any phases; then what enters non-linearly; last

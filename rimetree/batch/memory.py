@@ -9,7 +9,9 @@ import numpy as np
 from ..errors import ConfigError
 from ..parms.intervals import AxisGrid
 from ..solve.simd import LANES
+from .dense import normal_bytes
 from .fit import ClassFit
+from .tiling import available_memory
 
 PARTS = 16
 """Bytes of a complex number."""
@@ -34,6 +36,15 @@ def sums_bytes(fit: ClassFit, slots: slice) -> int:
         gram = 0 if single else (8 * planes**2 + 8) * cells
         total += fit.families[table.family].size * int((pseudo + gram).sum())
     return int(total)
+
+
+def too_large(fit: ClassFit, memory: float) -> bool:
+    """Whether one solution interval of a class is too much for `memory` bytes of sums, or its normal matrices for what is free."""
+    first = fit.state.parms[fit.parms[0]]
+    longest = np.bincount(first.together).argmax()
+    slots = np.flatnonzero(first.together == longest)
+    span = slice(int(slots[0]), int(slots[-1]) + 1)
+    return sums_bytes(fit, span) > memory or normal_bytes(int(fit.fitted.sum()), 1) > available_memory()
 
 
 def planes_bytes(fit: ClassFit) -> int:

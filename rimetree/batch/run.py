@@ -26,7 +26,7 @@ from .memory import check_spans, slot_bytes
 from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .starting import Starting
-from .tiling import TilePlan, memory_limit, tile_plan
+from .tiling import WORKING, TilePlan, memory_limit, tile_plan
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -190,12 +190,14 @@ class _Run:
         )
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
-        batch = group_run.batch(memory_limit(self.memory))
-        work = slot_bytes(group_run.classes)
+        limit = memory_limit(self.memory)
+        group_run.choose(limit)
+        batch = group_run.batch(limit)
+        work = slot_bytes(group_run.summed()) + WORKING * size * bool(group_run.free)
         plan = tile_plan(
             group.time.size, size, intervals, self.memory, work, batch, "rt.Cells" if self.bare else self.found.whole
         )
-        check_spans(group_run.classes, plan.spans, plan.limit)
+        check_spans(group_run.summed(), plan.spans, plan.limit)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
         return plan
 

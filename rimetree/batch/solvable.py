@@ -89,7 +89,7 @@ def _check_backend(solver: str, options: Mapping[str, Any], parms: list[Family])
     """Raises SolveError where a backend cannot be used here, or cannot do what an algorithm or these Parms ask for."""
     name, algorithm = options["backend"], options["algorithm"]
     obstacle = unavailable(name)
-    if name != "numba" and algorithm not in ("auto", "lm"):
+    if name != "numba" and algorithm not in ("auto", "lm", "gn-cg"):
         obstacle = f"backend={name!r} has no algorithm={algorithm!r}; use 'lm', or backend='numba'"
     elif name != "numba" and any(map(tied, parms)):
         obstacle = (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .cg import Blocks, Solved, Systems, solve
-from .joined import Held, Joined
+from .joined import Held, Joined, per_system
 from .settings import Settings
 from .status import Status
 
@@ -95,7 +95,7 @@ class _Fit:
 
     def _per_system(self, x: np.ndarray) -> np.ndarray:
         """Sums of (parts, cells)."""
-        return np.bincount(self.of_cell.ravel() + 1, x.ravel(), self.systems.count + 1)[1:]
+        return per_system(self.of_cell, self.systems.count, x)
 
     def _at(self, x: np.ndarray, points: Any = None) -> _Place:
         points = self.problem.points(x) if points is None else points
@@ -149,8 +149,8 @@ class _Fit:
         scale = self.blocks.diagonal(self.problem.count) * damping
         held = self.problem.held(at.x, at.gradient)
         found = solve(
-            _within(held, lambda v: self.problem.product(at.points, v) + scale * v),
-            _within(held, np.negative)(at.gradient), _within(held, self.blocks.inverse(damping).__matmul__),
+            within(held, lambda v: self.problem.product(at.points, v) + scale * v),
+            within(held, np.negative)(at.gradient), within(held, self.blocks.inverse(damping).__matmul__),
             systems, TRUNCATION, 1e-3 * least, PRODUCTS,
         )  # fmt: skip
         self.products += found.products
@@ -183,7 +183,7 @@ class _Fit:
         self.problem.wake(np.append(active, False)[self.of_cell].any(0))
 
 
-def _within(held: Held | None, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def within(held: Held | None, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """A linear function without what is held: an unknown at a bound that chi2 would cross stays there (Bertsekas 1982, SIAM J. Control
     Optim. 20, 221; what this gets wrong, the damping rejects)."""
     return function if held is None else lambda v: held.without(function(held.without(v)))

@@ -158,6 +158,11 @@ class Joined(ABC):
         return Systems(np.concatenate(labels), len(numbers)), of_cell
 
 
+def per_system(of_cell: np.ndarray, count: int, x: np.ndarray) -> np.ndarray:
+    """Sums of x (parts, cells) over each of `count` systems."""
+    return np.bincount(of_cell.ravel() + 1, x.ravel(), count + 1)[1:]
+
+
 def _inside(c: Class, x: np.ndarray) -> np.ndarray:
     """Unknowns (count, intervals) moved into their bounds."""
     clip(c.bounds, x)

@@ -144,7 +144,7 @@ class Problem:
 
     def emptied(self) -> Problem:
         """The same unknowns without equations and data, which take memory."""
-        return replace(self, equations=(), atoms=_no_atoms, constraints=None, structure={})
+        return replace(self, equations=(), atoms=no_atoms, constraints=None, structure={})
 
     def tables(self) -> Tables:
         """All equations as the kernels take them."""
@@ -191,7 +191,8 @@ def connected(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             return label
 
 
-def _no_atoms(theta: np.ndarray) -> AtomValues:
+def no_atoms(theta: np.ndarray) -> AtomValues:
+    """Of a problem that is only the shape of one."""
     raise ValueError("a problem without its equations has no atoms")
 
 

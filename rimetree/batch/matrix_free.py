@@ -1,0 +1,297 @@
+"""Fit a Solver without sums and without a normal matrix, on one span of slots: any equations, any number of unknowns.
+
+Conjugate gradients on products with derivatives of the equations as they stand (`plan.residuals`), data piece by piece (`pieces`).
+All classes of Parms are fitted together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..plan.residuals import Group, Residuals, Solved
+from ..solve.backends import backend
+from ..solve.coupled_fit import Minimum, fit, within
+from ..solve.matrix_free import MatrixFree, started
+from ..solve.outcome import Outcome
+from ..solve.probes import inverse_diagonal
+from ..solve.problem import Equations as Sums
+from ..solve.problem import Problem, no_atoms
+from ..solve.settings import Settings
+from ..solve.significance import gain_atoms, reduced
+from ..solve.status import Status
+from .fit import ClassFit, Fitted
+from .joint import JointFit
+from .joint_grid import Axis
+from .memory import too_large
+from .pieces import Equations, Held
+from .span import Span
+
+ENOUGH = 64
+"""Independent numbers of which a block is the mean, at least; and so many per unknown of it: SIZES."""
+SIZES = 8
+
+MOST = 24
+"""Samples, at most."""
+
+KEPT = 0.4
+"""Of the memory, for pieces of data that are kept between passes."""
+
+LARGEST = 400
+"""Unknowns of a block of several Parms; beyond, each Parm is a block."""
+
+ROOM = 0.1
+"""Of the memory, for blocks."""
+
+
+class MatrixFreeFit:
+    """The compiled fit of all classes of a Solver; `joint` knows what they have to do with one another."""
+
+    def __init__(self, joint: JointFit, memory: float, why: str) -> None:
+        self.joint, self.memory, self.whole, self.why = joint, memory, joint.whole, why
+        self.notes: list[str] = []
+        """What the user should know of the latest run."""
+        self._compiled: dict[Any, Equations] = {}
+
+    def run(self, span: Span, settings: Settings) -> list[Fitted]:
+        """Fit; the state receives coefficients, errors and statuses."""
+        with self.whole.clock("solve"), backend(settings.backend).device():
+            return self._run(span, settings)
+
+    def _run(self, span: Span, settings: Settings) -> list[Fitted]:
+        joint, state = self.joint, self.whole.state
+        several = len(joint.classes) > 1 and not any(too_large(own, self.memory) for own in joint.classes)
+        if several:  # a start near the minimum, as for fits of all classes from sums
+            joint.begin(span, settings)
+        firsts = [state.parms[own.parms[0]] for own in joint.classes]
+        time = Axis.of([p.slot_interval[span.slots] for p in firsts], True)
+        freq = Axis.of([p.chan_interval for p in firsts], True)
+        shapes = [(int(t[-1]) + 1, int(f[-1]) + 1) for t, f in zip(time.intervals, freq.intervals, strict=True)]
+        components = [_shell(own, st * sf).components() for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
+        labels = [_labels(own.unknowns.count, parts) for own, parts in zip(joint.classes, components, strict=True)]
+        forms = [form for forms in self.whole.forms for form in forms]
+        members, seen = joint.parts(forms, labels)
+        classes = joint.class_list(labels, seen, time, freq)
+        solved = self._solved(shapes)
+        equations = self._equations(solved, members, time, freq)
+        offsets = [int(p.slot_interval[span.start]) for p in firsts]
+        x = np.concatenate([
+            own._theta(offset, st).ravel() for own, offset, (st, _) in zip(joint.classes, offsets, shapes, strict=True)
+        ])  # fmt: skip
+        held = Held(equations, span, x, KEPT * self.memory)
+        data = np.asarray(sum(np.asarray(equations.residuals.count(piece)) for piece in held()))
+        residuals = equations.residuals
+        problem = MatrixFree(
+            tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
+            _power(residuals, held, x),
+        )  # fmt: skip
+        begun = started(problem, x) if self.whole.multiplicative and not several else x
+        found = fit(problem, begun, settings)
+        variance = self._variance(problem, found)
+        fitted = [
+            Fitted(own.parms, shape, offset, [(own._name(part), part, None) for part in parts], 0, {})  # type: ignore[misc]
+            for own, shape, offset, parts in zip(joint.classes, shapes, offsets, components, strict=True)
+        ]
+        fitted[0].dropped = held.dropped
+        self._report(problem, x, found, variance, fitted, settings)
+        return fitted
+
+    # What is compiled.
+
+    def _solved(self, shapes: Sequence[tuple[int, int]]) -> dict[int, Solved]:
+        """Where in the vector of all unknowns those of each Parm family are."""
+        found, start = {}, 0
+        for own, (st, sf) in zip(self.joint.classes, shapes, strict=True):
+            for n in own.parms:
+                members, ct, cf = own.unknowns.shapes[n]
+                shape = members, ct * cf, own.unknowns.parts[n], st, sf
+                found[n] = Solved(start + own.unknowns.offsets[n] * st * sf, shape, (ct, cf), own.funklets[n])
+            start += own.unknowns.count * st * sf
+        return found
+
+    def _equations(self, solved: dict[int, Solved], members: Sequence[np.ndarray], time: Axis, freq: Axis) -> Equations:
+        """Compiled once for spans of equal shapes."""
+        key = tuple(own.shape for own in solved.values()), time.label.tobytes(), freq.label.tobytes()
+        if key not in self._compiled:
+            groups = [
+                g
+                for own in self.joint.classes
+                for g in _groups(own, solved, _numbers(solved[own.parms[0]], time, freq), ROOM * self.memory)
+            ]
+            self._compiled[key] = Equations(self.whole, solved, groups, members, time, freq)
+        return self._compiled[key]
+
+    # Outcomes.
+
+    def _variance(self, problem: MatrixFree, found: Minimum) -> np.ndarray:
+        """Of every unknown; those of the two parts of a gain are taken to be equal."""
+        groups, start = [], 0
+        for own, made in zip(self.joint.classes, problem.classes, strict=True):
+            label = np.array([str(node).split(":")[0] for node in own.meaning.node.tolist()])
+            key = np.unique(
+                np.stack([np.unique(label, return_inverse=True)[1], own.meaning.coefficient], 1),
+                axis=0,
+                return_inverse=True,
+            )[1]
+            groups.append(start + np.repeat(key.ravel(), made.intervals))
+            start += int(key.max(initial=0)) + 1
+        held = problem.held(found.x, found.gradient)
+        product = within(held, lambda v: problem.product(found.points, v))
+        variance, probes, doubt = inverse_diagonal(product, found.blocks, found.systems, np.concatenate(groups))
+        if held is not None:
+            variance[held.real[held.real == held.imag]] = 0.0
+        way = f"fitted without a matrix ({found.products} products); what the data leave free was not searched for"
+        probed = f"errors are estimated from {probes} random probes, to about {100 * max(doubt, 0.01):.0f} %"
+        self.notes = [f"{self.joint.name}: {way}; {probed}"]
+        for made, wide in zip(problem.classes, problem.split(variance), strict=True):
+            gains = made.retract.gains
+            wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
+        return variance
+
+    def _report(
+        self,
+        problem: MatrixFree,
+        x: np.ndarray,
+        found: Minimum,
+        variance: np.ndarray,
+        fitted: Sequence[Fitted],
+        settings: Settings,
+    ) -> None:
+        """Fill in the outcomes of all components, and the state."""
+        systems, start = found.systems, problem.slopes(x, x)[1]
+        labels, wides, thetas = (problem.split(a) for a in (systems.label, variance, found.x))
+        surprise, known = problem.split(problem.surprise(found.x)), problem.split((problem.prior.precision > 0) * 1.0)
+        for i, (own, made, item) in enumerate(zip(self.joint.classes, problem.classes, fitted, strict=True)):
+            for k, (name, part, _) in enumerate(item.components):
+                here = made.of_part == made.component[part.unknowns[0]]
+                wide, theta = wides[i][part.unknowns], thetas[i][part.unknowns]
+                chi2, before, data = (
+                    np.bincount(made.cell, a[here].sum(0), made.intervals) for a in (found.chi2, start, problem.data)
+                )
+                chi2, data = chi2 + surprise[i][part.unknowns].sum(0), data + known[i][part.unknowns].sum(0)
+                system = labels[i][part.unknowns].min(0)
+                item.components[k] = (
+                    name, part.emptied(), _outcome(own, part, found, system, theta, wide, before, chi2, data, settings)
+                )  # fmt: skip
+            own._store(np.ascontiguousarray(thetas[i]), item.first, item.intervals[0], item.components)
+
+
+def _outcome(
+    own: ClassFit,
+    part: Problem,
+    found: Minimum,
+    system: np.ndarray,
+    theta: np.ndarray,
+    variance: np.ndarray,
+    before: np.ndarray,
+    chi2: np.ndarray,
+    data: np.ndarray,
+    settings: Settings,
+) -> Outcome:
+    """Of one component, in all its intervals; `system` that of each interval."""
+    count, intervals = theta.shape
+    there = system < found.systems.count
+    status = np.where(there, np.append(found.status, Status.NO_DATA)[system], Status.NO_DATA).astype(np.uint8)
+    size = own.fitted[part.unknowns].sum()
+    status[there & (data < size)] = Status.TOO_FEW_DATA
+    fitted = own.fitted[part.unknowns][:, None] & (data > 0)
+    blind = (
+        fitted & np.isnan(variance) & (part.meaning.coefficient == 0)[:, None]
+        if part.meaning
+        else fitted & np.isnan(variance)
+    )
+    status[blind.any(0) & (status == Status.CONVERGED)] = Status.SINGULAR
+    dof = np.maximum(data - size, 0)
+    lost = _lost(part, theta, variance, reduced(chi2, dof), settings.min_snr) & (status == Status.CONVERGED)
+    status[(lost.sum(0) > 0.5 * size) & lost.any(0)] = Status.LOW_SNR
+    nothing = np.full(intervals, np.nan)
+    return Outcome(
+        status, np.where(there, np.append(found.iterations, 0)[system], 0).astype(np.int32), before, chi2, dof,
+        np.where(there, size - blind.sum(0), 0).astype(np.int32), nothing, variance, np.zeros((count, 1, intervals)), blind, lost,
+        np.zeros(intervals, int), [""], None,
+    )  # fmt: skip
+
+
+def _lost(part: Problem, theta: np.ndarray, variance: np.ndarray, scale: np.ndarray, least: float) -> np.ndarray:
+    """Gains lost in the noise (see `solve.significance`), of those that are single complex numbers."""
+    found = np.zeros(theta.shape, bool)
+    gains = np.intersect1d(part.retract.gains, part.atom_unknown[gain_atoms(part), 0])
+    power = theta[gains] ** 2 + theta[gains + 1] ** 2
+    found[gains] = found[gains + 1] = power <= 2 * least**2 * variance[gains] * scale
+    return found
+
+
+def _shell(own: ClassFit, intervals: int) -> Problem:
+    """A class as a problem without data: its unknowns, and which of them equations connect."""
+    equations = []
+    for forms in own.forms:
+        for form in forms:
+            none = np.empty((len(form.factor_atom), 0))
+            equations.append(Sums(form, (none, none), (none, none), none, none))
+    return Problem(
+        tuple(equations), own.atoms.parameters, own.blocks, own.retract, no_atoms, own.multiplicative, own.unknowns.count, intervals,
+        linear=own.atoms.linear, meaning=own.meaning, structure=own.structure,
+    )  # fmt: skip
+
+
+def _labels(count: int, parts: Sequence[Problem]) -> np.ndarray:
+    """Component of each of `count` unknowns, -1 where no equation sees it."""
+    label = np.full(count, -1)
+    for k, part in enumerate(parts):
+        label[part.unknowns] = k
+    return label
+
+
+def _numbers(own: Solved, time: Axis, freq: Axis) -> float:
+    """Independent numbers in a sample, per interval: its cells of slots and channels."""
+    return time.label.size * freq.label.size / (own.shape[3] * own.shape[4])
+
+
+def _samples(residuals: Residuals, time: Axis, freq: Axis) -> int:
+    """How many samples the blocks need."""
+    wanted = [
+        max(ENOUGH, SIZES * (1 if g.diagonal else len(g.unknowns(residuals.solved))))
+        / _numbers(residuals.solved[g.members[0][0]], time, freq)
+        for g in residuals.groups
+    ]
+    return int(np.clip(np.ceil(max(wanted)), 1, MOST))
+
+
+def _power(residuals: Residuals, pieces: Held, x: np.ndarray) -> np.ndarray:
+    """chi2 where all unknowns are 0, mostly that of the data; where this is not finite, that at the start."""
+    found = [
+        np.asarray(sum(np.asarray(residuals.value(at, piece)) for piece in pieces())) for at in (np.zeros_like(x), x)
+    ]
+    return np.asarray(np.nan_to_num(np.where(np.isfinite(found[0]), np.maximum(found[0], found[1]), found[1])))
+
+
+def _groups(own: ClassFit, solved: dict[int, Solved], numbers: float, room: float) -> list[Group]:
+    """The blocks of a class that precondition it: of all Parms of a station or source; where samples of `numbers` independent ones
+    do not determine that, or it takes more than `room` bytes, of each Parm; or diagonals."""
+    family = np.concatenate([np.full(own.unknowns.shapes[n][0], n) for n in own.parms])
+    member = np.concatenate([np.arange(own.unknowns.shapes[n][0]) for n in own.parms])
+    first = np.concatenate([own.unknowns.index(n, np.arange(own.unknowns.shapes[n][0]), 0, 0) for n in own.parms])
+    for label in (own.blocks[first], np.arange(len(family))):
+        groups = _alike(family, member, label)
+        unknowns = [g.unknowns(solved) for g in groups]
+        widest, size = max(map(len, unknowns)), 24.0 * sum(len(u) * u.size for u in unknowns)
+        if widest <= min(LARGEST, MOST * numbers / SIZES) and size <= room:
+            return groups
+    return [replace(g, diagonal=True) for g in groups]
+
+
+def _alike(family: np.ndarray, member: np.ndarray, label: np.ndarray) -> list[Group]:
+    """Blocks with the same families, in the order of these."""
+    order = np.lexsort((member, family, label))
+    starts = np.flatnonzero(np.diff(label[order], prepend=-1))
+    found: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for rows in np.split(order, starts[1:]):
+        found.setdefault(tuple(family[rows].tolist()), []).append(member[rows])
+    groups = []
+    for families, blocks in found.items():
+        whole = np.stack(blocks)
+        groups.append(Group([(n, whole[:, np.array(families) == n]) for n in dict.fromkeys(families)]))
+    return groups

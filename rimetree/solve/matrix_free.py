@@ -1,0 +1,106 @@
+"""Problems whose data are never summed: residuals and their derivatives, piece by piece of the data, whenever they are needed.
+
+For equations that have no small sums (thousands of sources in each), for unknowns that are too many for a normal matrix, and for data
+that do not fit in memory: every product is one pass. Nothing is made that grows with data times unknowns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..plan.residuals import Piece, Residuals
+from .cg import Blocks
+from .joined import Joined
+
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatrixFree(Joined):
+    """A problem on pieces of data, which `pieces()` gives, always the same. A point is the unknowns themselves."""
+
+    residuals: Residuals
+    pieces: Callable[[], Iterable[Piece]]
+    samples: int
+    """Samples of which the blocks are the mean."""
+    scale: np.ndarray
+    """(parts, cells) chi2 of the data themselves."""
+
+    def points(self, x: np.ndarray) -> np.ndarray:
+        """The unknowns."""
+        return x
+
+    def slopes(self, points: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Joined.slopes`."""
+        chi2, gradient = np.zeros(self.data.shape), self.prior.precision * (x - self.prior.mean)
+        for piece in self.pieces():
+            own, slope = self.residuals.slopes(points, piece)
+            chi2, gradient = chi2 + np.asarray(own), gradient + np.asarray(slope)
+        return gradient, chi2
+
+    def product(self, points: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Joined.product`: one pass over the data."""
+        total = self.prior.precision * x
+        for piece in self.pieces():
+            total = total + np.asarray(self.residuals.product(points, piece, x))
+        return total
+
+    def blocks(self, points: np.ndarray) -> Blocks:
+        """Means of samples; a group whose blocks are diagonal has blocks of one unknown."""
+        from ..plan.xla import jax
+
+        groups, key = self.residuals.groups, jax.random.key(SEED)
+        total: list[Any] = [0.0] * len(groups)
+        for i, piece in enumerate(self.pieces()):
+            for k in range(self.samples):
+                made = self.residuals.sample(points, piece, jax.random.fold_in(key, i * self.samples + k))
+                total = [t + m for t, m in zip(total, made, strict=True)]
+        free = np.concatenate([c.free.ravel() for c in self.classes])
+        unknowns, matrices = [], []
+        for group, whole in zip(groups, total, strict=True):
+            number = group.unknowns(self.residuals.solved)
+            size = 1 if group.diagonal else len(number)
+            number = np.moveaxis(number, 0, -1).reshape(-1, size)
+            mean = np.asarray(whole) / self.samples
+            if group.diagonal:
+                matrix = np.moveaxis(mean, 0, -1).reshape(-1, 1, 1)
+            else:
+                matrix = np.moveaxis(mean, (0, 1), (-2, -1)).reshape(-1, size, size)
+            matrix = matrix * free[number][:, :, None] * free[number][:, None]
+            matrix[:, range(size), range(size)] += self.prior.precision[number]
+            unknowns.append(number)
+            matrices.append(matrix)
+        return Blocks(unknowns, matrices)
+
+    def power(self) -> np.ndarray:
+        """See `Joined.power`."""
+        return self.scale
+
+    def wake(self, cells: np.ndarray) -> None:
+        """Every pass is over all data."""
+
+
+ALTERNATIONS = 16
+"""Steps with alternating factors 1 and 1/2 that a cold start gets."""
+
+
+def started(problem: MatrixFree, x: np.ndarray) -> np.ndarray:
+    """A start from which products of unknowns find their minimum: steps by the blocks alone, as the kernels take them (see `lm`;
+    Salvini & Wijnholds 2014, A&A 571, A97), or x itself where these do not lower chi2."""
+    gradient, chi2 = problem.slopes(x, x)
+    best = float(chi2.sum())
+    here, found = x, x
+    for k in range(ALTERNATIONS):
+        inverse = problem.blocks(here).inverse(np.zeros(len(x)))
+        here = problem.retract(here, -(inverse @ gradient) / (1 + k % 2))
+        gradient, chi2 = problem.slopes(here, here)
+        now = float(chi2.sum())
+        if not np.isfinite(now) or (k % 2 and now > 0.9 * best):
+            break
+        if now < best:
+            best, found = now, here
+    return found

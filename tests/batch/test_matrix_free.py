@@ -1,0 +1,128 @@
+"""Fits without sums and without a normal matrix, against numpy's least squares, the truth, and the fits with a matrix."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rimetree as rt
+from rimetree import Meq
+
+LIGHT = 299792458.0
+
+
+def sky(count: int) -> SimpleNamespace:
+    """Directions (l, m, n) and fluxes of sources."""
+    rng = np.random.default_rng(3)
+    l, m = rng.uniform(-0.02, 0.02, (2, count))
+    return SimpleNamespace(l=l, m=m, n=np.sqrt(1 - l**2 - m**2), flux=rng.uniform(0.5, 2, count), count=count)
+
+
+def phases(path: Any, kit: Any, made: SimpleNamespace) -> np.ndarray:
+    """The visibility (row, channel, source) of 1 Jy of each source."""
+    u, v, w = kit.getcol(path, "UVW").T[..., None]
+    delay = (u * made.l + v * made.m + w * (made.n - 1)) / LIGHT
+    return np.exp(-2j * np.pi * rt.MeasurementSet(path).groups[0].freq[:, None] * delay[:, None])
+
+
+def fluxes(ms: rt.MeasurementSet, made: SimpleNamespace, **solver: Any) -> rt.Scope:
+    """One unknown flux per source."""
+    first, second = np.array(ms.baselines).T
+    p, q, s = first[:, None], second[:, None], np.arange(made.count)
+    ns = rt.Scope()
+    ns.I.over(s) << Meq.Parm(1.0, tags="flux")
+    ns.lmn.over(s) << Meq.Composer(Meq.Constant(made.l), Meq.Constant(made.m), Meq.Constant(made.n))
+    ns.uvw.over(first, second) << Meq.Spigot(first, second, "UVW")
+    ns.term.over(p, q, s) << Meq.PhaseDelay(ns.lmn.at(s), ns.uvw.at(p, q)) * Meq.PointSource(ns.I.at(s), 0, 0, 0)
+    ns.eq.over(first, second) << Meq.Condeq(Meq.Add(ns.term.at(p, q, s)), Meq.Spigot(first, second))
+    ns.solve << Meq.Solver(*ns.eq, solvable="flux", **{"algorithm": "gn-cg", **solver})
+    return ns
+
+
+@pytest.fixture
+def field(kit: Any, tmp_path: Any) -> SimpleNamespace:
+    """30 sources with noise, flags, uneven weights, NaN among the data; and what least squares say of it."""
+    path = tmp_path / "field.ms"
+    rt.simulate(path, antennas=7, times=(5e9, 20, 300.0), freqs=(1.4e9, 3, 3e7), noise=0.1, seed=1)
+    made, rng = sky(30), np.random.default_rng(4)
+    turn = phases(path, kit, made)
+    data = kit.getcol(path, "DATA") + (turn @ made.flux)[..., None] * np.array([1, 0, 0, 1])
+    flags = rng.random(data.shape) < 0.1
+    weights = (100 * rng.uniform(0.5, 2, data.shape)).astype(np.float32)
+    data[5, 1, 0] = np.nan
+    kit.putcol(path, DATA=data, FLAG=flags, WEIGHT_SPECTRUM=weights)
+    good = ~flags[..., [0, 3]] & np.isfinite(data[..., [0, 3]])
+    root = np.sqrt(2 * weights[..., [0, 3]])[good]
+    J = np.repeat(turn[..., None, :], 2, 2)[good] * root[:, None]
+    y = data[..., [0, 3]][good].astype(complex) * root
+    J, y = np.concatenate([J.real, J.imag]), np.concatenate([y.real, y.imag])
+    best, (chi2,), *_ = np.linalg.lstsq(J, y)
+    return SimpleNamespace(
+        path=path, sky=made, best=best, chi2=chi2, count=len(y), error=np.sqrt(np.diag(np.linalg.inv(J.T @ J)))
+    )
+
+
+def table(report: rt.Report, label: str) -> Any:
+    return next(t for t in report.tables.groups[0].parms if t.label == label)
+
+
+@pytest.mark.parametrize("backend", ["numba", "jax"])
+def test_a_linear_problem_is_that_of_numpy(field, backend):
+    ms = rt.MeasurementSet(field.path)
+    report = fluxes(ms, field.sky, backend=backend).forest().run(ms, progress=False)
+    assert report.converged
+    assert report.dropped == 1
+    found = table(report, "I")
+    np.testing.assert_allclose(found.values.ravel(), field.best, atol=0.01 * field.error.min())
+    np.testing.assert_allclose(found.errors.ravel(), field.error, rtol=0.25)
+    assert abs(np.log(found.errors.ravel() / field.error).mean()) < 0.08
+    np.testing.assert_allclose(report.solvers[0].chi2, field.chi2, rtol=1e-6)
+    assert report.solvers[0].dof.item() == field.count - field.sky.count
+    assert any("without a matrix" in note for note in report.notes)
+
+
+def test_little_memory_chooses_it_and_tiles_change_nothing(field):
+    """The sums of 30 planes take more than the data; with less memory than these, pieces are read again for every product."""
+    ms = rt.MeasurementSet(field.path)
+    whole = fluxes(ms, field.sky).forest().run(ms, progress=False)
+    size = ms.groups[0].bytes_per_slot(["DATA"])
+    forest = fluxes(ms, field.sky, algorithm="auto").forest()
+    with pytest.raises(rt.ConfigError, match="is too little"):
+        fluxes(ms, field.sky, algorithm="lm").forest().run(ms, progress=False, memory=40 * size)
+    tiled = forest.run(ms, progress=False, memory=40 * size)
+    assert "tiles of up to" in tiled.plan
+    assert tiled.converged
+    np.testing.assert_allclose(table(tiled, "I").values, table(whole, "I").values, atol=1e-3 * field.error.min())
+    np.testing.assert_allclose(tiled.solvers[0].chi2, whole.solvers[0].chi2, rtol=1e-9)
+
+
+def gains(ms: rt.MeasurementSet, solint: Any, value: Any = 1 + 0j, **solver: Any) -> rt.Scope:
+    """A gain per antenna and feed."""
+    ns = rt.Scope()
+    for p in ms.antennas:
+        for g in (ns.gx, ns.gy):
+            g(p) << Meq.Parm(value, tags="gain", solint=solint)
+        ns.G(p) << Meq.Matrix22(ns.gx(p), 0, 0, ns.gy(p))
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain", **solver)
+    return ns
+
+
+@pytest.mark.parametrize("solint", [None, (2, 2)], ids=str)
+def test_gains_are_those_of_the_matrix(kit, solint):
+    """From a cold start with phases all around, every interval, the minimum that Levenberg-Marquardt finds."""
+    o = kit.observe(
+        antennas=6, gain=lambda shape: np.exp(2j * np.pi * np.random.default_rng(2).random((1, *shape[1:3], 1)))
+    )
+    ms = rt.MeasurementSet(o.path)
+    matrix, free = (gains(ms, solint, algorithm=a).forest().run(ms, progress=False) for a in ("lm", "gn-cg"))
+    assert free.converged
+    np.testing.assert_allclose(free.solvers[0].chi2, matrix.solvers[0].chi2, rtol=1e-6)
+    for label in ("gx", "gy"):
+        a, b = (np.stack([t.values for t in r.tables.groups[0].parms if t.label == label]) for r in (matrix, free))
+        np.testing.assert_allclose(abs(a), abs(b), atol=1e-4)
