@@ -12,15 +12,9 @@ from .linear import finish, turn, turn_back
 from .normal import normal, pack
 from .plain import Normal
 from .problem import AtomValues
-from .simd import LANES, vectors
+from .simd import LANES, aligned
 from .status import Status
 from .steps import Course, advance
-
-
-def _zeros(count: int) -> np.ndarray:
-    result: np.ndarray = vectors(count)
-    result[:] = 0.0
-    return result
 
 
 class Block:
@@ -30,7 +24,7 @@ class Block:
         self.fit, self.s0 = fit, s0
         self.where = slice(s0, min(s0 + LANES, fit.problem.intervals))
         self.count = self.where.stop - s0
-        self.data = _zeros(int(fit.tables.first[-1, 6]))
+        self.data = aligned((int(fit.tables.first[-1, 6]), LANES))
         for eq, first in zip(fit.problem.equations, fit.tables.first[:, 6], strict=False):
             pack(*eq.R, *eq.y, s0, self.data, first)
         n = fit.problem.count
@@ -40,9 +34,9 @@ class Block:
         self.course = Course(
             theta,
             theta.copy(),
-            _zeros(n),
-            _zeros(n * (n + 1) // 2),
-            _zeros(n),
+            aligned((n, LANES)),
+            aligned((n * (n + 1) // 2, LANES)),
+            aligned((n, LANES)),
             np.full((1, LANES), np.nan),
             np.full((1, LANES), np.nan),
             self._padded(fit.constant[None]),
@@ -64,7 +58,7 @@ class Block:
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         """(..., LANES) from (..., S)."""
-        result = _zeros(int(np.prod(array.shape[:-1]))).reshape(*array.shape[:-1], LANES)
+        result = aligned((*array.shape[:-1], LANES))
         result[..., : self.count] = array[..., self.where]
         return result
 
@@ -74,7 +68,7 @@ class Block:
 
     def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """H, g and chi2 of every `chunks`-th member."""
-        H, g, chi2 = vectors(len(self.course.H)), vectors(len(self.course.g)), np.empty((1, LANES))
+        H, g, chi2 = aligned(self.course.H.shape), aligned(self.course.g.shape), np.empty((1, LANES))
         blocks_only = k < self.course.alternations[0]
         normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
         return H, g, chi2

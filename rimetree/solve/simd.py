@@ -18,7 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models, register_default
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, overload
 
 LANES = 8
 """Intervals per vector."""
@@ -33,14 +33,6 @@ FAST = ("contract", "nsz", "arcp", "reassoc")
 """NaN and infinity keep their meaning: a lane that fails carries them to its end without touching the others."""
 
 _DOUBLES, _SINGLES = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.FloatType(), LANES)
-
-
-@register_jitable
-def vectors(count):
-    """Room for `count` vectors, (count, LANES), none of which lies on two lines of the cache."""
-    raw = np.empty((count + 1) * LANES)
-    skip = -(raw.ctypes.data // 8) % LANES
-    return raw[skip : skip + count * LANES].reshape(count, LANES)
 
 
 class VecType(types.Type):
