@@ -67,13 +67,15 @@ def flag(ns: Scope, ms: Any, column: str, out: str) -> None:
 def compare(
     ns: Scope, ms: Any, left: Sequence[Placed], right: Sequence[Placed], columns: tuple[str, str], out: tuple[str, str]
 ) -> None:
-    """Add Sinks for guesses at what stands between two parts of a chain: data freed of the left part, model with the right."""
+    """Add Sinks for guesses at what stands between two parts of a chain: data freed of the left part, model with the right.
+
+    A part without terms has no Sink.
+    """
     first, second = _build(ns, ms, [*left, *right])
-    data, model = (Meq.Spigot(first, second, column) for column in columns)
-    freed = _freed(ns, [p.key for p in left], data, first, second)
-    seen = _corrupted(ns, [p.key for p in right], model, first, second)
-    for name, value in zip(out, (freed, seen), strict=True):
-        ns[name].over(first, second) << Meq.Sink(value, first, second, column=name)
+    for terms, change, column, name in zip((left, right), (_freed, _corrupted), columns, out, strict=True):
+        if terms:
+            value = change(ns, [p.key for p in terms], Meq.Spigot(first, second, column), first, second)
+            ns[name].over(first, second) << Meq.Sink(value, first, second, column=name)
 
 
 def _build(ns: Scope, ms: Any, chain: Sequence[Placed]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..batch.tiling import COMFORT, WORKING
 from ..parms.intervals import freq_intervals, time_intervals
-from . import steady
+from . import averages, steady
 from .apply import ApplyRun
 from .config import Step
 from .passes import Pass, held
@@ -74,8 +74,10 @@ def _fit(work: SolveRun, one: Pass, window: Any, ms: Any, totals: Totals) -> str
         _read(group, {block.model_col}, weights=False) * min(SAMPLES, group.time.size) / group.time.size
         for group in ms.groups
     )
-    apart = not one.again and steady.helps(one.steps[0], work.earlier(one), ms.groups)
-    read = once * (1 + looks + (2 * steady.ROUNDS - 1) * apart) + seen
+    first = one.steps[0]
+    apart = not one.again and steady.helps(first, work.earlier(one), ms.groups)
+    again = apart and not averages.serve(first.term, first.solint, bool(block.residual_threshold))
+    read = once * (1 + looks + (2 * steady.ROUNDS - 1) * again) + seen
     totals.read += read
     totals.held = max(totals.held, _held(once))
     surveys = [work.data.survey(ms, group, block.model_col) for group in ms.groups]

@@ -14,15 +14,15 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from ..solve.memory import OPTIONS
+from ..solve.memory import OPTIONS, float32s, peek, uint8s
 from ..solve.threads import in_turns, take
 
 SAMPLES = 10
 """Unflagged samples that a baseline must have in a scan before any is called an outlier."""
 
-ENOUGH = 4096
-"""Samples of a baseline and scan that tell the median to 2 % of sigma. Where there are more, every second slot is looked
-at, or third..."""
+ENOUGH = 1024
+"""Samples of a baseline and scan that tell the median, and sigma, to 4 % of sigma. Where there are more, every second slot
+is looked at, or third..."""
 
 HELD = 1 << 28
 """Bytes of amplitudes held at a time: fewer slots, where there are many baselines."""
@@ -87,7 +87,7 @@ def _fill(size, values, rows, flags, hidden, counter):
                     for c in range(values.shape[2]):
                         x = values[row, f, c]
                         good = flags[row, f, c] == 0 and not hidden[f]
-                        size[s, b, f, c] = np.float32(np.hypot(x.real, x.imag)) if good else np.float32(np.nan)
+                        size[s, b, f, c] = np.sqrt(x.real * x.real + x.imag * x.imag) if good else np.float32(np.nan)
         b = take(counter)
 
 
@@ -117,22 +117,37 @@ def _limits(size, most, threshold, counter):
 
 @nb.njit(**OPTIONS)
 def _flag(values, rows, flags, most, scan, counter):
-    """Flag all correlations where one is above its limit; how many samples."""
-    fresh = 0
+    """Flag all correlations where one is above its limit; how many samples. Rows and correlations lie one after another."""
+    fresh, corrs, n = 0, values.shape[2], values.shape[1] * values.shape[2]
+    limit = np.empty(n, np.float32)
+    squares = float32s(limit.ctypes.data)
     b = take(counter)
     while b < rows.shape[0]:
+        last = -1
         for s in range(rows.shape[1]):
             row = rows[b, s]
             if row < 0:
                 continue
-            for f in range(values.shape[1]):
+            if scan[s] != last:
+                last = scan[s]
+                for i in range(n):
+                    limit[i] = most[b, last, i % corrs] ** 2
+            data, flag, hits = (
+                float32s(values.ctypes.data + 8 * row * n),
+                uint8s(flags.ctypes.data + row * n),
+                nb.int32(0),
+            )
+            for i in range(n):  # rows without any are told in SIMD code
+                re, im = peek(data, 2 * i), peek(data, 2 * i + 1)
+                hits += nb.int32(re * re + im * im > peek(squares, i)) & nb.int32(peek(flag, i) == 0)
+            for f in range(values.shape[1] if hits else 0):
                 hit = False
-                for c in range(values.shape[2]):
+                for c in range(corrs):
                     x = values[row, f, c]
-                    far = x.real * x.real + x.imag * x.imag > most[b, scan[s], c] ** 2
+                    far = x.real * x.real + x.imag * x.imag > limit[f * corrs + c]
                     hit |= far and flags[row, f, c] == 0 and np.isfinite(x.real) and np.isfinite(x.imag)
                 if hit:
-                    for c in range(values.shape[2]):
+                    for c in range(corrs):
                         fresh += flags[row, f, c] == 0
                         flags[row, f, c] |= 1
         b = take(counter)

@@ -18,16 +18,18 @@ from ..solve.report import Report
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
 from . import steady, syntax
+from .averages import Averages
 from .backend import limited, solver_of
 from .config import Solve, Step
 from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
+from .look import Collector, look
 from .mounts import feed_angles
 from .passes import Pass, held, mixing, passes
 from .reference import Survey, refer
 from .settling import complete, gather_cross_delay, gather_cross_phase, settle
 from .tabulate import angle_table, start_tables, tabulate, tabulate_guess
-from .views import Collector, Flagging, View
+from .views import Flagging, View
 
 BESIDE = "beside."
 LOST = "gains slot by slot are lost in the noise, so drifts within its solution intervals are averaged over"
@@ -125,25 +127,30 @@ class SolveRun:
         together = (hands == "all" and polarised) or self._mixed(work)
         if block.residual_threshold:
             options |= {"robust": "clip", "clip": block.residual_threshold}
+        data: Any = view
         drift, notes = None, []
         if not work.again and steady.helps(work.steps[0], self.earlier(work), ms.groups):
             drift = steady.fit(
                 view, left, right, fixed, solved[0], start, surveys, self.ref, hands, together,
                 (block.data_col, block.model_col), self._memory(), **options,
             )  # fmt: skip
-            places = places if drift is None else [drift.placed, *places]
-            for here, tables in zip(fixed, () if drift is None else drift.tables, strict=drift is not None):
-                here.parms += tables
             notes = [f"{work.keys[0]}: {LOST}"] if drift is None or drift.averaged else []
+        if drift is not None:
+            data, start = drift.seen.ms, drift.start
+            places, right = [drift.placed, *drift.seen.left, *solved], list(drift.seen.right)
+            fixed = drift.seen.given(drift.tables)
         ns = Scope()
         keys = [placed.key for placed in (*solved, *beside)]
         chain.solve(ns, ms, [*places, *right], keys, hands, (block.data_col, block.model_col), **options)
         if block.flag_residuals:
             chain.flag(ns, ms, block.data_col, Flagging.SINK)
-        view.recount()
+        if data is view:
+            view.recount()
         report: Report = ns.forest().run(
-            view, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
+            data, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
         )
+        if isinstance(data, Averages):
+            report.plan, report.bytes_read = f"{report.plan}; {data.words}", data.bytes_read
         result = Fitted(f"{work.title}, {window.title}", report, [*absent(ms), *notes], view.flagged, window.title)
         if isinstance(view, Flagging):
             result.notes.append(f"{view.clipped} samples beyond {block.residual_threshold:g} sigmas flagged in FLAG")
@@ -240,12 +247,9 @@ class SolveRun:
             return None
         hands = hands if len(solved) == 1 else placed.term.hands
         elements = {"parallel": (0, 3), "cross": (1, 2)}.get(hands, (0, 1, 2, 3))
-        names = ("FREED", "SEEN")
-        collector = Collector(view, names, placed.solint, placed.term.spectral, elements)
-        ns = Scope()
+        collector = Collector(view, placed.solint, placed.term.spectral, elements)
         columns = (self.block.data_col, self.block.model_col)
-        chain.compare(ns, view, left, right, columns, names)
-        ns.forest().run(collector, memory=self._memory(), progress=False, fixed=Solutions(fixed))
+        look(view, left, right, fixed, columns, self._memory(), collector.add)
         linked = hands == "all" and any(s.polarised for s in surveys)
         groups = []
         for group, seen in zip(view.groups, surveys, strict=True):

@@ -6,7 +6,7 @@ that is not a point has another spectrum than the source: delays of 1 ns and ban
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..parms.intervals import freq_intervals, time_intervals
 from ..status import Status
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
+from .averages import Averages, average, serve
 from .config import Step
 from .interpolate import NEAR
 from .reference import Survey, refer
@@ -27,16 +28,22 @@ KEY = "drift"
 ROUNDS = 2
 """The gains are fitted with the term at its guess, then with the term as they leave it."""
 
+TRIES = 2
+"""Averages are made with the term at its guess, and where that was not near enough with it as found."""
+
 ENOUGH = 0.9
 """Gains slot by slot are of use where so many of those with data are solutions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drift:
-    """Gains per slot, or else per solution interval: the fixed term that takes them out, and their values x, y of each group."""
+    """Gains per slot, or else per solution interval: the fixed term that takes them out, and their values x, y of each group;
+    what they were found from, and where the solved term was then."""
 
     placed: Placed
     tables: Sequence[Sequence[ParmTable]]
+    seen: Seen
+    start: Solutions | None
 
     @property
     def averaged(self) -> bool:
@@ -93,13 +100,30 @@ def fit(
     columns: tuple[str, str], memory: float | None, **options: Any,
 ) -> Drift | None:  # fmt: skip
     """Gains of what the fixed terms, and the solved one at its start, leave: per slot, or per solution interval where those are
-    lost in the noise. None where both are."""
+    lost in the noise. None where both are.
 
-    def report(places: Sequence[Placed], key: str, given: Sequence[GroupSolutions], start: Solutions | None) -> Any:
-        ns = Scope()
-        chain.solve(ns, ms, [*places, *right], [key], hands, columns, **options)
-        return ns.forest().run(ms, memory=memory, progress=False, start=start, fixed=Solutions(list(given)))
+    They are found from averages of the data where these serve as well. Outliers are told among samples, so not where those
+    are looked for.
+    """
 
+    def gains(groups: Sequence[GroupSolutions], gain: Placed) -> list[list[ParmTable]] | None:
+        return _gains(groups, gain, surveys, ref, together)
+
+    whole = Seen(ms, left, right, fixed, hands, columns, memory, options)
+    at, tries = start, TRIES if serve(solved.term, solved.solint, bool(options.get("robust"))) else 0
+    for _ in range(tries):
+        means = average(ms, left, right, fixed, solved, at, hands, columns, memory)
+        if means is None:
+            break
+        drift = _in_turn(whole.averaged(means), solved, at, gains)
+        if drift is None or drift.start is None or means.hold(drift.start.groups):
+            return drift
+        at = drift.start
+    return _in_turn(whole, solved, start, gains)
+
+
+def _in_turn(seen: Seen, solved: Placed, start: Solutions | None, gains: Any) -> Drift | None:
+    """Gains, then the solved term given them, and again; per slot, or else per solution interval."""
     steady = replace(solved, fixed=dict.fromkeys(solved.term.params, (True, True)))
     for solint in dict.fromkeys((1, solved.solint[0])):
         gain = Placed(KEY, term("G"), solint=(solint, None), band=solved.band)
@@ -108,16 +132,49 @@ def fit(
         at = start
         for _ in range(ROUNDS):
             if made is not None:
-                found = report([drifting, *left, solved], solved.key, _with(fixed, made), at)
-                at = Solutions([replace(g, jones=[], solvers=[]) for g in found.tables.groups])
-            given = fixed if at is None else _with(fixed, [group.parms for group in at.groups])
-            after = report([gain, *left, *([] if at is None else [steady])], KEY, given, None)
-            made = _gains(after.tables.groups, gain, surveys, ref, together)
+                found = seen.solve([drifting, *seen.left, solved], solved.key, made, at)
+                at = Solutions([replace(g, jones=[], solvers=[]) for g in found])
+            known = [] if at is None else [group.parms for group in at.groups]
+            made = gains(seen.solve([gain, *seen.left, *([] if at is None else [steady])], KEY, known, None), gain)
             if made is None:
                 break
         if made is not None:
-            return Drift(drifting, made)
+            return Drift(drifting, made, seen, at)
     return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What gains are fitted to: data, the fixed terms to the left and right with their values, and how."""
+
+    ms: Any
+    left: Sequence[Placed]
+    right: Sequence[Placed]
+    fixed: Sequence[GroupSolutions]
+    hands: str
+    columns: tuple[str, str]
+    memory: float | None
+    options: Mapping[str, Any]
+
+    def averaged(self, means: Averages) -> Seen:
+        """Averages in place of the data: what is fixed is taken out already."""
+        return replace(self, ms=means, left=[], right=[], fixed=[replace(group, parms=[]) for group in self.fixed])
+
+    def solve(
+        self, places: Sequence[Placed], key: str, known: Sequence[Sequence[ParmTable]], start: Solutions | None
+    ) -> Sequence[GroupSolutions]:
+        """The solutions of one term of a chain, with further Parms known."""
+        ns = Scope()
+        chain.solve(ns, self.ms, [*places, *self.right], [key], self.hands, self.columns, **self.options)
+        fixed = Solutions(self.given(known))
+        found = ns.forest().run(self.ms, memory=self.memory, progress=False, start=start, fixed=fixed)
+        groups: Sequence[GroupSolutions] = found.tables.groups
+        return groups
+
+    def given(self, known: Sequence[Sequence[ParmTable]]) -> list[GroupSolutions]:
+        """What is fixed, with further Parms of each group."""
+        more = known or [()] * len(self.fixed)
+        return [replace(group, parms=[*group.parms, *own]) for group, own in zip(self.fixed, more, strict=True)]
 
 
 def _gains(
@@ -137,10 +194,6 @@ def _gains(
             table.status = np.where(np.isin(table.status, list(NEAR)), Status.CONVERGED, table.status)
         made.append(list(own.values()))
     return made
-
-
-def _with(groups: Sequence[GroupSolutions], more: Sequence[Sequence[ParmTable]]) -> list[GroupSolutions]:
-    return [replace(group, parms=[*group.parms, *tables]) for group, tables in zip(groups, more, strict=True)]
 
 
 def _mean(table: ParmTable, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

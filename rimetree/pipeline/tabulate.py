@@ -15,6 +15,7 @@ from ..status import Status
 from ..trees.terms import Placed
 from .interpolate import kind_of
 from .jones import matrices
+from .settling import complete
 
 
 def tabulate(
@@ -56,6 +57,23 @@ def tabulate(
         _stats(placed.key, solvers, time.size, freq.size),
         dict(attrs),
     )
+
+
+def evaluated(
+    placed: Placed, antennas: Sequence[str], tables: GroupSolutions, group: Any, freq: np.ndarray, slots: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (nant, nfreq, nslot, 2, 2) of a solved term at some slots of a group, and statuses (nant, nslot).
+
+    `freq` (Hz): any, in the one solution interval in frequency that the term has.
+    """
+    found: dict[str, ParmTable | None] = dict.fromkeys(placed.term.params)
+    found |= {what: table for table in tables.parms for what in found if table.label == f"{placed.key}.{what}"}
+    own = complete(found, placed.term)
+    inside = time_intervals(placed.solint[0], group.time, group.interval, group.scan)[slots]
+    cells, time = (inside, np.zeros(freq.size, int)), group.time[slots]
+    values = {what: _ordered(table, antennas, placed) for what, table in own.items()}
+    curves = {what: _curve(own[what], values[what]).on(time, freq, cells) for what in values}
+    return matrices(placed, antennas, curves, time, freq), worst(values, len(antennas))[:, 0, inside]
 
 
 def _ordered(table: ParmTable, antennas: Sequence[str], placed: Placed) -> Values:
