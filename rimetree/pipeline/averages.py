@@ -11,7 +11,7 @@ datum as these: equated with J_p conj(J_q), at the weight sum w |M|^2.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba as nb
@@ -19,6 +19,7 @@ import numpy as np
 
 from ..batch.cascade import correlations
 from ..batch.tiling import memory_limit
+from ..io.joined import JoinedGroup
 from ..io.slots import Group
 from ..io.solutions import GroupSolutions, Solutions
 from ..io.tile import Tile
@@ -180,14 +181,19 @@ def _empty(group: Any, elements: Sequence[int]) -> Means:
     """Room for the averages of a group."""
     places = correlations(group.corrs)
     pairs = sorted((places[e], e) for e in elements if places[e] >= 0)
-    edges = Bins.divide(group.freq, group.width).edges
-    own = {f.name: getattr(group, f.name) for f in fields(Group)} | {
-        "freq": edges.mean(1), "width": np.diff(edges)[:, 0], "corrs": tuple(group.corrs[place] for place, _ in pairs),
-        "channels": slice(0, len(edges)), "whole": True,
-    }  # fmt: skip
+    bins = Bins.divide(group.freq, group.width)
+    edges = bins.edges
+    own = {
+        "freq": edges.mean(1),
+        "width": np.diff(edges)[:, 0],
+        "corrs": tuple(group.corrs[place] for place, _ in pairs),
+    }
+    own |= {"channels": slice(0, len(edges)), "whole": True}
+    if isinstance(group, JoinedGroup):
+        own["windows"] = {number: np.unique(bins.of[channels]) for number, channels in group.windows.items()}
     shape = group.rows.size, len(edges), len(pairs)
     data, weights = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
-    return Means(Group(**own), data, weights, [e for _, e in pairs], [place for place, _ in pairs])
+    return Means(replace(group, **own), data, weights, [e for _, e in pairs], [place for place, _ in pairs])
 
 
 class _Guess:
