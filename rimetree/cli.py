@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. `--debug`, anywhere, shows tracebacks."""
     gc.set_threshold(50_000, 20, 100)  # forests are many objects and no cycles: looking for these took 5 % of a chain
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given or bool(os.environ.get("RIMETREE_DEBUG"))
-    sys.exit(_run([word for word in given if word != "--debug"], debug))
+    words = [word for word in given if word != "--debug"]
+    sys.exit(_run(words, debug=words != given or bool(os.environ.get("RIMETREE_DEBUG"))))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -105,12 +105,11 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
     if version:
-        from importlib.metadata import PackageNotFoundError
-        from importlib.metadata import version as installed
+        from importlib import metadata
 
         try:
-            print(f"rimetree {installed('rimetree')}")
-        except PackageNotFoundError:
+            print(f"rimetree {metadata.version('rimetree')}")
+        except metadata.PackageNotFoundError:
             print("rimetree, not installed (run from its source folder)")
         raise typer.Exit
 
