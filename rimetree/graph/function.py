@@ -1,6 +1,7 @@
 """Node classes made of plain functions: `@rt.node` on `def ripple(x, depth=0.1)` is the class Ripple.
 
-The parameters of the function are the children, and those with a default its options:
+The parameters of the function are the children, and those with a default its options. Annotations say what an option may be
+(`depth: float = 1`, `basis: Literal["linear", "circular"] = "linear"`), else its default does:
 
     @rt.node
     def ripple(x, depth=0.1):
@@ -18,7 +19,8 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -85,6 +87,7 @@ def _declared(function: Callable[..., Any], where: str, text: str) -> dict[str, 
     except (TypeError, ValueError):
         raise RimetreeError(f"{where} does not say what its parameters are: wrap it in a def") from None
     helps = dict(re.findall(r"^\s*`?\*{0,2}(\w+)`?\s*:\s+(.+?)\s*$", text, re.MULTILINE))
+    hints = _hints(function)
     result: dict[str, Child | Option] = {}
     for key, parameter in parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -99,10 +102,30 @@ def _declared(function: Callable[..., Any], where: str, text: str) -> dict[str, 
         elif given is parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY:
             result[key] = child(helps.get(key, ""))
         elif given is parameter.empty:
-            result[key] = option(help=helps.get(key, ""), required=True)
+            what, choices = _values(hints.get(key), None)
+            result[key] = option(type=what, choices=choices, help=helps.get(key, ""), required=True)
         else:
-            result[key] = option(given, type=_kind_of(given), help=helps.get(key, ""))
+            what, choices = _values(hints.get(key), given)
+            result[key] = option(given, type=what, choices=choices, help=helps.get(key, ""))
     return result
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of parameters, where they can be understood."""
+    try:
+        return get_type_hints(function)
+    except Exception:  # names that are defined nowhere, callables without annotations
+        return {}
+
+
+def _values(hint: Any, default: Any) -> tuple[Any, tuple[Any, ...] | None]:
+    """What an option may be, and its choices: by its annotation, else by its default."""
+    if get_origin(hint) is Literal:
+        return object, get_args(hint)
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if hint is None or not all(part in (bool, int, float, complex, str, NoneType) for part in parts):
+        return _kind_of(default), None
+    return tuple(_kind_of(default) if part is float is type(default) else part for part in parts), None
 
 
 def _kind_of(default: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,36 @@ def test_function_becomes_a_class():
     matrix = value(phase_ramp(Meq.Matrix22(Meq.Time(), 0, 0, 1)))
     np.testing.assert_allclose(matrix[0, 0], np.exp(-0.5j * CELLS.time[:, None]), rtol=1e-15)
     np.testing.assert_allclose(matrix[1, 1], np.exp(-0.5j), rtol=1e-15)
+
+
+def test_annotations_say_what_an_option_may_be():
+    def annotated(
+        x,
+        size: float = 1,
+        count: int | None = None,
+        basis: Literal["linear", "circular"] = "linear",
+        top: float = np.inf,
+        *,
+        name_: str,
+    ):
+        """Annotated."""
+        return x
+
+    rt.node(annotated)
+    options = registry.get("Annotated").options
+    words = {name: option.kind.words for name, option in options.items()}
+    assert words == {
+        "size": "a number",
+        "count": "a whole number or None",
+        "basis": "one of 'linear', 'circular'",
+        "top": "a number",
+        "name_": "a text",
+    }
+    assert options["name_"].required and options["top"].kind.read(np.inf) == np.inf
+    ns = rt.Scope()
+    ns.a << Meq.Annotated(Meq.Time(), size=0.5, count=None, basis="circlar", name_="n")
+    with pytest.raises(rt.ForestError, match="basis must be one of 'linear', 'circular', not 'circlar' .did you mean"):
+        ns.forest()
 
 
 def test_declared_children_and_options():
