@@ -19,14 +19,13 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from ..errors import RimetreeError, nearest
 from ..ring import NUMBERS, Plane, Tensor
-from .kinds import real
+from .kinds import kind, real
 from .node import Child, Derivative, Elementwise, Function, NodeClass, Option, Unusable, child, option
 
 WAYS = ("differences", "complex-step")
@@ -102,11 +101,9 @@ def _declared(function: Callable[..., Any], where: str, text: str) -> dict[str, 
         elif given is parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY:
             result[key] = child(helps.get(key, ""))
         elif given is parameter.empty:
-            what, choices = _values(hints.get(key), None)
-            result[key] = option(type=what, choices=choices, help=helps.get(key, ""), required=True)
+            result[key] = option(type=_kind_of(hints.get(key), None), help=helps.get(key, ""), required=True)
         else:
-            what, choices = _values(hints.get(key), given)
-            result[key] = option(given, type=what, choices=choices, help=helps.get(key, ""))
+            result[key] = option(given, type=_kind_of(hints.get(key), given), help=helps.get(key, ""))
     return result
 
 
@@ -118,21 +115,14 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _values(hint: Any, default: Any) -> tuple[Any, tuple[Any, ...] | None]:
-    """What an option may be, and its choices: by its annotation, else by its default."""
-    if get_origin(hint) is Literal:
-        return object, get_args(hint)
-    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if hint is None or not all(part in (bool, int, float, complex, str, NoneType) for part in parts):
-        return _kind_of(default), None
-    return tuple(_kind_of(default) if part is float is type(default) else part for part in parts), None
-
-
-def _kind_of(default: Any) -> Any:
-    """What an option with this default may be."""
-    if isinstance(default, float):
+def _kind_of(hint: Any, default: Any) -> Any:
+    """What an option may be: by its annotation, else by its default."""
+    if isinstance(default, float) and hint in (None, float):
         return real(finite=math.isfinite(default))
-    return type(default) if isinstance(default, (str, bool, int)) else object
+    try:
+        return kind(hint) if hint is not None else type(default) if isinstance(default, (str, bool, int)) else object
+    except RimetreeError:  # an annotation that is no type of ours
+        return object
 
 
 def _of_tensors(function: Callable[..., Any], dims: tuple[int, ...]) -> Callable[..., Tensor]:

@@ -1,7 +1,8 @@
 """What the value of an option may be: one declaration says how it is checked, how that is worded, and its JSON Schema.
 
-Plain types are short for kinds: `float` is any finite number, `(int, str)` either of two. JSON has no complex numbers,
-infinities, functions or paths: these are texts with "format": "python", a Python expression.
+Types and annotations are short for kinds: `float` is any finite number, `(int, str)` or `int | str` either of two, `tuple[str, ...]`
+and `Literal["a", "b"]` what they say. JSON has no complex numbers, infinities or functions: these are texts with "format": "python", a
+Python expression.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 
-from ..errors import nearest
+from ..errors import RimetreeError, nearest
 
 Schema = dict[str, Any]
 
@@ -37,6 +39,8 @@ class Kind:
     """The value as it is stored (lists as tuples). Raises ValueError, perhaps with a hint, where it is none of these."""
     lists: bool = False
     """Whether there are lists among them."""
+    choices: tuple[Any, ...] | None = None
+    """All of them, where they are few."""
 
 
 def _kind(words: str, schema: Schema, example: Any, has: Callable[[Any], bool], lists: bool = False) -> Kind:
@@ -113,12 +117,13 @@ def choice(values: Collection[Any], fold: bool = False) -> Kind:
     def read(value: Any) -> Any:
         value = value.strip().lower() if fold and isinstance(value, str) else value
         value = value.item() if isinstance(value, np.generic) else value
-        for one in values:
+        for one in () if isinstance(value, np.ndarray) else values:
             if isinstance(one, bool) is isinstance(value, bool) and one == value:
                 return one
         raise ValueError(nearest(value, values))
 
-    return Kind(f"one of {', '.join(map(repr, values))}", {"enum": list(values)}, next(iter(values)), read)
+    words = f"one of {', '.join(map(repr, values))}"
+    return Kind(words, {"enum": list(values)}, next(iter(values)), read, choices=tuple(values))
 
 
 def items(of: Any, least: int = 0, distinct: bool = False, words: str = "") -> Kind:
@@ -197,23 +202,31 @@ def definitions(schema: Schema) -> dict[str, Schema]:
 
 
 def kind(given: Any) -> Kind:
-    """The kind that a Python type, or a tuple of kinds, is short for."""
+    """The kind that a Python type or annotation, or a tuple of kinds, is short for. Raises RimetreeError."""
     if isinstance(given, Kind):
         return given
-    if isinstance(given, tuple):
-        return either(*given)
     if given is None:
         return NONE
-    if given in _PLAIN:
-        return _PLAIN[given]
+    origin, args = get_origin(given), get_args(given)
+    if isinstance(given, tuple) or origin in (Union, UnionType):
+        return either(*(args or given))
+    if origin is Literal:
+        return choice(args)
+    if origin is list or (origin is tuple and args[1:] == (...,)):
+        return items(args[0])
+    if origin is tuple:
+        places = list(map(kind, args))
+        return each(*places, words=f"({', '.join(one.words for one in places)})")
+    if not isinstance(given, type):
+        raise RimetreeError(f"an option cannot be declared with type={given!r}: give a type, such as float, or several")
     lists = issubclass(given, (list, tuple, np.ndarray))
-    return _kind(f"a {given.__name__}", EXPRESSION, None, lambda v: isinstance(v, given), lists)
+    return _PLAIN.get(given) or _kind(f"a {given.__name__}", EXPRESSION, None, lambda v: isinstance(v, given), lists)
 
 
 def or_none(given: Kind) -> Kind:
     """This kind, or None."""
     known = {"type": "null"} in given.schema.get("anyOf", ()) or None in given.schema.get("enum", ())
-    return given if known else either(given, NONE, words=f"{given.words}, or None")
+    return given if known else replace(either(given, NONE, words=f"{given.words}, or None"), choices=given.choices)
 
 
 def names_of(given: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -231,7 +244,7 @@ def to_json(value: Any) -> Any:
         return next(words for words, one in UNBOUNDED.items() if repr(one) == repr(value))
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    return str(value) if isinstance(value, Path) else repr(value)
+    return str(value).strip("()") if isinstance(value, (Path, complex)) else repr(value)
 
 
 def _is(value: Any, types: type | tuple[type, ...]) -> bool:

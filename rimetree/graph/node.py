@@ -57,11 +57,15 @@ class Option:
     default: Any = None
     kind: Kind = ANYTHING
     help: str = ""
-    choices: tuple[Any, ...] | None = None
     unit: str = ""
     per_member: bool = False
     required: bool = False
     example: Any = None
+
+    @property
+    def choices(self) -> tuple[Any, ...] | None:
+        """All values that it may have, where they are few."""
+        return self.kind.choices
 
 
 def child(
@@ -91,15 +95,13 @@ def option(
 ) -> Any:
     """Declare an option: `default` unless `required`; `choices` or `type` are checked when the forest is built.
 
-    `type` is a Python type, a kind of `graph.kinds`, or a tuple of these; None is legal where it is the default. `example` is what
-    a form shows for a required option.
+    `type` is a Python type or annotation, a kind of `graph.kinds`, or a tuple of these; None is legal where it is the default.
+    `example` is what a form shows for a required option. Raises RimetreeError where `type` is none of these.
     """
     what = kind(type) if choices is None else choice(choices)
     if default is None and not required:
         what = or_none(what)
-    return Option(
-        default, what, help, choices, unit, per_member, required, what.example if example is None else example
-    )
+    return Option(default, what, help, unit, per_member, required, what.example if example is None else example)
 
 
 class Unusable(TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -66,6 +67,9 @@ def test_annotations_say_what_an_option_may_be():
         top: float = np.inf,
         *,
         name_: str,
+        names: tuple[str, ...] = (),
+        pair: tuple[int, float] | None = None,
+        other: Callable[..., float] = max,
     ):
         """Annotated."""
         return x
@@ -79,12 +83,21 @@ def test_annotations_say_what_an_option_may_be():
         "basis": "one of 'linear', 'circular'",
         "top": "a number",
         "name_": "a text",
+        "names": "a list, each a text",
+        "pair": "(a whole number, a number) or None",
+        "other": "anything",
     }
     assert options["name_"].required and options["top"].kind.read(np.inf) == np.inf
     ns = rt.Scope()
     ns.a << Meq.Annotated(Meq.Time(), size=0.5, count=None, basis="circlar", name_="n")
     with pytest.raises(rt.ForestError, match="basis must be one of 'linear', 'circular', not 'circlar' .did you mean"):
         ns.forest()
+
+
+def test_types_that_are_none():
+    for wrong in ("float", 3, np.sin):
+        with pytest.raises(rt.RimetreeError, match="an option cannot be declared with type="):
+            rt.option(1.0, type=wrong)
 
 
 def test_declared_children_and_options():
