@@ -471,7 +471,10 @@ def nodes(
             load(each)
     classes = [registry.get(name)] if name is not None else list(map(registry.get, registry.names()))
     if html is not None:
-        _written(html, classes, show, name)
+        from .catalogue.page import write
+
+        write(html, schema.catalogue(classes), show, name or "")
+        print(html)
     elif show:
         raise ConfigError("--open opens what --html FILE writes: give both")
     elif json:
@@ -480,20 +483,3 @@ def nodes(
         print(dumps(schema.schema_of(classes[0]) if name is not None else schema.catalogue(classes), indent=2))
     else:
         print(text.described(classes[0]) if name is not None else text.listing(classes))
-
-
-def _written(html: str, classes: list[Any], show: bool, name: str | None) -> None:
-    """Write the page of forms."""
-    from .catalogue.page import page
-    from .catalogue.schema import catalogue
-
-    path = Path(html)
-    try:
-        path.write_text(page(catalogue(classes)), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{html}: cannot be written: {error.strerror}") from error
-    print(path)
-    if show:
-        import webbrowser
-
-        webbrowser.open(path.resolve().as_uri() + (f"#{name}" if name else ""))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from importlib.resources import files
+from pathlib import Path
 
+from ..errors import ConfigError
 from ..graph.kinds import Schema
 
 PARTS = {"style": "page.css", "form": "form.js", "page": "page.js"}
@@ -20,3 +23,14 @@ def page(schemas: Schema) -> str:
     for name, part in parts.items():
         text = text.replace(f"{{{{{name}}}}}", part)
     return text
+
+
+def write(file: str, schemas: Schema, show: bool = False, name: str = "") -> None:
+    """Write the page, and open it in a browser, at the form of one class. Raises ConfigError where it cannot be written."""
+    path = Path(file)
+    try:
+        path.write_text(page(schemas), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
+    if show:
+        webbrowser.open(path.resolve().as_uri() + (f"#{name}" if name else ""))
