@@ -14,9 +14,9 @@ function prose(tag, text, className = "") {
   return make(tag, {className}, ...parts);
 }
 
-/** Paragraphs of a docstring: lines are joined, but for those that are indented. */
+/** Paragraphs of a docstring: lines are joined, but for those that are indented or begin with "name: ". */
 function paragraphs(text) {
-  return text.split(/\n\s*\n/).filter((one) => one.trim()).map((one) => prose("p", one.replace(/\n(?!\s)/g, " ")));
+  return text.split(/\n\s*\n/).filter((one) => one.trim()).map((one) => prose("p", one.replace(/\n(?!\s|\W{0,3}\w+`?: )/g, " ")));
 }
 
 function showList() {
@@ -32,6 +32,7 @@ function showList() {
       href: `#${name}`, textContent: name, title: classes[name]["x-summary"], className: name === here ? "here" : "",
     })),
   ]));
+  list.querySelector(".here")?.scrollIntoView({block: "nearest"});
   if (!list.firstChild) list.append(make("h2", {textContent: "no class has these words"}));
 }
 
@@ -50,7 +51,7 @@ function control(one, id, changed) {
       ...choices.filter((c) => c !== start).map((c) => make("option", {value: python(c), textContent: String(c ?? "None")})));
   } else {
     const shown = one["x-takes"] && start === undefined ? "ns.name" : start === undefined ? (hint === undefined ? "" : `such as ${python(hint)}`) : typeof start === "string" &&
-      /^Meq\./.test(start) ? start : python(start);
+      /^Meq\./.test(start) ? start : Array.isArray(start) && !start.length ? "" : python(start);
     input = make("input", {type: "text", placeholder: shown, spellcheck: false, autocomplete: "off"});
     if (one.type === "number" || one.type === "integer") input.inputMode = "decimal";
   }
@@ -114,7 +115,7 @@ function showClass() {
   inputs[""].value = `ns.${name.replace(/^[A-Z]+(?![a-z])|^[A-Z]/, (start) => start.toLowerCase())}`;
   main.replaceChildren(make("h2", {textContent: name}), make("p", {className: "meta", textContent: `${one["x-role"]} · ${one["x-module"]}`}),
     make("div", {className: "doc"}, ...paragraphs(one.description)), groups[""],
-    ...(Object.keys(children.properties).length ? [set("children", children)] : []), set("options", options), bar);
+    ...(Object.keys(children.properties).length ? [set("children", children)] : []), set("options: empty for the default, =p for a variable p", options), bar);
   main.querySelector(".doc p")?.classList.add("lead");
   main.scrollTop = 0;
   changed();
