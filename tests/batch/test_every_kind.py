@@ -14,7 +14,8 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.batch import joint, span
+from rimetree.batch import span
+from rimetree.solve.cell_sums import CellSums
 from rimetree.status import Status
 
 SLOTS, CHANNELS, ANTENNAS, NOISE = 6, 4, 5, 0.01
@@ -234,16 +235,20 @@ def tree(ms, kind, directions, **options):
 
 
 def recorded(monkeypatch):
-    """Numbers of cells of all Gram matrices that are made from here on."""
+    """Numbers of cells of all sums that are made from here on."""
     made = []
-    for module in (span, joint):
-        original = module.empty_gram
+    gram, cells = span.empty_gram, CellSums.empty
 
-        def empty(elements, members, times, freqs, original=original):
-            made.append((times, freqs))
-            return original(elements, members, times, freqs)
+    def empty(elements, members, times, freqs):
+        made.append((times, freqs))
+        return gram(elements, members, times, freqs)
 
-        monkeypatch.setattr(module, "empty_gram", empty)
+    def of_cells(table, shape, *places):
+        made.append(shape)
+        return cells(table, shape, *places)
+
+    monkeypatch.setattr(span, "empty_gram", empty)
+    monkeypatch.setattr(CellSums, "empty", of_cells)
     return made
 
 
