@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..plan.residuals import Group, Residuals, Solved
 from ..solve.backends import backend
+from ..solve.cg import Systems
 from ..solve.coupled_fit import Minimum, fit, within
 from ..solve.matrix_free import MatrixFree, started
 from ..solve.outcome import Outcome
@@ -86,7 +88,7 @@ class MatrixFreeFit:
         residuals = equations.residuals
         problem = MatrixFree(
             tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
-            _power(residuals, held, x),
+            _power(residuals, held, x), partial(self._watch, residuals, offsets[0], time, freq),
         )  # fmt: skip
         begun = started(problem, x) if self.whole.multiplicative and not several else x
         found = fit(problem, begun, settings)
@@ -121,8 +123,19 @@ class MatrixFreeFit:
                 for own in self.joint.classes
                 for g in _groups(own, solved, _numbers(solved[own.parms[0]], time, freq), ROOM * self.memory)
             ]
-            self._compiled[key] = Equations(self.whole, solved, groups, members, time, freq)
+            self._compiled[key] = Equations(self.whole, solved, groups, members, time, freq, self.memory)
         return self._compiled[key]
+
+    def _watch(
+        self, residuals: Residuals, offset: int, time: Axis, freq: Axis, x: np.ndarray, piece: Any, chi2: np.ndarray
+    ) -> None:
+        """Remember which node is not finite, and in which intervals of the first class."""
+        t, f = np.divmod(np.flatnonzero(~np.isfinite(chi2).all(0)), freq.count)
+        first = self.joint.classes[0].unfit
+        first.intervals.update(
+            zip((offset + time.intervals[0][t]).tolist(), freq.intervals[0][f].tolist(), strict=True)
+        )
+        first.culprit = first.culprit or residuals.unfit(x, piece)
 
     # Outcomes.
 
@@ -140,7 +153,11 @@ class MatrixFreeFit:
             start += int(key.max(initial=0)) + 1
         held = problem.held(found.x, found.gradient)
         product = within(held, lambda v: problem.product(found.points, v))
-        variance, probes, doubt = inverse_diagonal(product, found.blocks, found.systems, np.concatenate(groups))
+        good = np.append(found.status != Status.DIVERGED, True)
+        systems = Systems(
+            np.where(good[found.systems.label], found.systems.label, found.systems.count), found.systems.count
+        )
+        variance, probes, doubt = inverse_diagonal(product, found.blocks, systems, np.concatenate(groups))
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0
         way = f"fitted without a matrix ({found.products} products); what the data leave free was not searched for"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..plan.depends import depends
+from ..plan.depends import Depends, depends
 from ..plan.program import Program
-from ..plan.residuals import Group, Piece, Residuals, Solved, dependent, linear_basis
+from ..plan.residuals import Group, Piece, Residuals, Solved, dependent, linear_basis, traced
 from ..ring import Plane
 from ..solve.sources import LARGEST
 from .cascade import Cascade, families_below
@@ -18,14 +18,14 @@ from .fit import ClassFit
 from .joint_grid import Axis
 from .span import Span
 
-AT_ONCE = 256e6
-"""Bytes of planes that a piece may take while derivatives are worked out."""
+AT_ONCE, SHARE, LEAST = 256e6, 0.3, 4e6
+"""Bytes of planes that a piece may take while derivatives are worked out: at most, of the memory, and in any case."""
 
 COPIES = 6
 """Planes of a family held at once meanwhile: values, their changes, and what reverse differentiation keeps."""
 
 NARROW = 4
-"""Fixed families of at most so many members per equation are computed once per tile; larger ones, whenever they are needed."""
+"""Fixed families of at most so many members per equation are computed once per tile; wider ones, once per piece and kept with it."""
 
 
 class Equations:
@@ -39,11 +39,12 @@ class Equations:
         parts: Sequence[np.ndarray],
         time: Axis,
         freq: Axis,
+        memory: float,
     ) -> None:
         self.fit, self.solved, self.time, self.freq = fit, solved, time, freq
         numbers = [table.family for table in fit.tables]
         moving = dependent(fit.families, fit.parms, numbers)
-        self.fixed = self._fixed(moving, numbers)
+        self.fixed, self.wide = self._fixed(moving)
         needed = families_below(fit.families, numbers, frozenset(self.fixed))
         self.families = {
             n: replace(fit.families[n], kids=()) if n in self.fixed else fit.families[n] for n in sorted(needed)
@@ -52,6 +53,8 @@ class Equations:
         self.given = [n for n, f in self.families.items() if f.cls.role == "data" or n in self.fixed]
         self.held = [n for n, f in self.families.items() if f.cls.role == "parm" and n not in solved]
         templates = {n: fit.low.templates[n] for n in (*self.given, *self.held, *solved)}
+        self.before = Before(Program(self.families, self.wide, templates))
+        templates |= {n: fit.low.templates[n] for n in self.wide}
         self.program = Program(self.families, numbers, templates)
         rows = {t.family: (np.asarray(own), t.names, t.real) for own, t in zip(fit.condeqs, fit.tables, strict=True)}
         ends = np.cumsum([len(table.forms) for table in fit.tables])
@@ -60,60 +63,52 @@ class Equations:
         }
         count = 1 + max((int(p.max(initial=0)) for p in parts), default=0)
         self.residuals = Residuals(self.program, rows, solved, count, (time.count, freq.count), groups)
-        self.shape = self._shape()
+        self.shape = self._shape(min(AT_ONCE, max(SHARE * memory, LEAST)))
         self._static: Piece | None = None
 
-    def _fixed(self, moving: set[int], numbers: Sequence[int]) -> list[int]:
-        """Families computed once per tile: those that others use and that no unknown moves."""
+    def _fixed(self, moving: set[int]) -> tuple[list[int], list[int]]:
+        """Families that no unknown moves and others use: those computed once per tile, and wider ones, once per piece."""
         families, most = self.fit.families, NARROW * sum(len(own) for own in self.fit.condeqs)
         used = {kid.family for n in moving for kid in families[n].kids} - moving
-        found, stack = set(), sorted(used)
-        while stack:
-            n = stack.pop()
-            if families[n].cls.role != "compute":
-                continue
-            if families[n].size <= most:
-                found.add(n)
-            else:
-                stack.extend(kid.family for kid in families[n].kids)
-        return sorted(found)
+        found = sorted(n for n in used if families[n].cls.role == "compute")
+        return [n for n in found if families[n].size <= most], [n for n in found if families[n].size > most]
 
-    @property
-    def bytes_per_cell(self) -> tuple[float, float, float, float]:
-        """Bytes held at once for what varies along neither axis, time, frequency, and both."""
-        fit, found = self.fit, [0.0, 0.0, 0.0, 0.0]
-        axes = depends(self.families, {n: p.axes for n, p in fit.state.parms.items()})
-        for n, family in self.families.items():
-            open_ = sum(e is None for e in fit.low.templates[n][1]) if n in fit.low.templates else 1
-            own = axes[n].axes
-            if n in self.fixed:
-                own = frozenset({"time", "freq"})
-            found[("time" in own) + 2 * ("freq" in own)] += float(COPIES * 16 * open_ * family.size)
-        return tuple(found)  # type: ignore[return-value]
+    def _bytes(self, known: Mapping[int, Depends], n: int, each: float) -> tuple[int, float]:
+        """Of a family: 0 where it varies along neither axis, 1 time, 2 frequency, 3 both; and bytes per cell of these."""
+        template = self.fit.low.templates.get(n)
+        open_ = sum(e is None for e in template[1]) if template else 1
+        axes = frozenset({"time", "freq"}) if n in self.fixed else known[n].axes
+        return ("time" in axes) + 2 * ("freq" in axes), float(each * open_ * self.families[n].size)
 
-    def _shape(self) -> tuple[int, int]:
-        """Slots and channels of a piece: all channels where these fit, and what must be whole."""
+    def _shape(self, room: float) -> tuple[int, int]:
+        """Slots and channels of a piece that takes `room` bytes: all channels where these fit, and what must be whole."""
         slots, channels = self.time.label.size, self.freq.label.size
         whole = [any(f.whole((axis,)) for f in self.families.values()) for axis in ("time", "freq")]
-        none, t, f, both = self.bytes_per_cell
-        room = max(AT_ONCE - none, 0)
+        known, sizes = self._known(), [0.0] * 4
+        for n in self.families:
+            which, size = self._bytes(known, n, 16.0 * (2 if n in (*self.given, *self.wide) else COPIES))
+            sizes[which] += size
+        none, t, f, both = sizes
+        room = max(room - none, 0)
         if not whole[0]:
             slots = int(np.clip(max(room - channels * f, 0) // max(t + channels * both, 1), 1, slots))
         if not whole[1] and slots * (t + channels * both) + channels * f > room:
             channels = int(np.clip((room - slots * t) // max(f + slots * both, 1), 1, channels))
         return slots, channels
 
+    def _known(self) -> Mapping[int, Depends]:
+        return depends(self.families, {n: p.axes for n, p in self.fit.state.parms.items()})
+
     def bytes(self, slots: int) -> float:
         """Of all pieces of so many slots, where they are kept."""
-        channels = self.freq.label.size
-        weights = sum(len(rows) * len(names) * 4 for rows, names, _ in self.residuals.equations.values())
-        planes = sum(
-            self.families[n].size
-            * sum(e is None for e in self.fit.low.templates[n][1])
-            * (16 if n in self.fixed else 8)
-            for n in self.given
+        channels, known = self.freq.label.size, self._known()
+        total = (
+            sum(len(rows) * len(names) * 4.0 for rows, names, _ in self.residuals.equations.values()) * slots * channels
         )
-        return float(slots * channels * (weights + planes))
+        for n in (*self.given, *self.wide):
+            which, size = self._bytes(known, n, 16.0 if n in (*self.fixed, *self.wide) else 8.0)
+            total += size * (1, slots, channels, slots * channels)[which]
+        return total
 
     def static(self, piece: Piece) -> Piece:
         """What is the same in every piece, on the device where it goes once."""
@@ -202,6 +197,24 @@ class Equations:
         return found
 
 
+class Before:
+    """The values of families that no unknown moves and that are too wide to be held for a whole tile, added to a piece."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._run: Any = None
+
+    def __call__(self, piece: Piece) -> Piece:
+        """The piece with these."""
+        if not self.program.targets:
+            return piece
+        if self._run is None:
+            from ..plan.xla import jax
+
+            self._run = jax.jit(lambda piece: self.program._trace(traced(piece)))
+        return {**piece, "values": {**piece["values"], **self._run(piece)}}
+
+
 class Held:
     """The pieces of a span, kept on the device where they take no more than `room` bytes, else made from its tiles on each pass.
 
@@ -231,9 +244,10 @@ class Held:
     def _sent(self, piece: Piece, raw: Piece | None) -> Piece:
         from ..plan.xla import jax
 
+        before = self.equations.before
         if raw is not None:
             finite = self.equations.residuals.finite
-            fine, seen = finite(self.x, piece), finite(self.x, raw)
+            fine, seen = finite(self.x, before(piece)), finite(self.x, before(raw))
             weights = {}
             for n, rows in piece["weights"].items():
                 lost = [np.asarray(a & ~b) for a, b in zip(fine[n], seen[n], strict=True)]
@@ -241,8 +255,7 @@ class Held:
                     self.dropped += sum(int((bad & (w > 0)).sum()) for bad, w in zip(lost, rows, strict=True))
                 weights[n] = [np.where(bad, np.float32(0), w) for bad, w in zip(lost, rows, strict=True)]
             piece = {**piece, "weights": weights}
-        sent: Piece = jax.device_put({**piece, **self.equations.static(piece)})
-        return sent
+        return before(jax.device_put({**piece, **self.equations.static(piece)}))
 
 
 class _Cut:

@@ -142,6 +142,20 @@ class Residuals:
 
         return _compiled(finite)
 
+    def unfit(self, x: Any, piece: Piece) -> tuple[int, int] | None:
+        """Family and member of the first node, children first, whose value is not finite there."""
+        moving = [
+            n for n in dependent(self.program.families, list(self.solved), self.program.targets) if n not in self.solved
+        ]
+        every = Program(self.program.families, sorted(moving), self.program.templates)
+        found = every._trace(traced({**piece, "values": self._values(x, piece, None)}))
+        for n in sorted(moving):
+            for array in found[n]:
+                wrong = ~np.isfinite(np.asarray(array)).reshape(len(array), -1).all(1)
+                if wrong.any():
+                    return n, int(np.argmax(wrong)) if len(wrong) == self.program.families[n].size else 0
+        return None
+
     @cached_property
     def sample(self) -> Callable[[Any, Piece, Any], list[Any]]:
         """A function of x, piece and a random key that gives a sample of the blocks of each group, (size, size, blocks, intervals in
@@ -151,13 +165,13 @@ class Residuals:
     # What follows is traced.
 
     def _tensors(self, x: Any, piece: Piece, eps: Mapping[int, Sequence[Any]] | None) -> dict[int, Tensor]:
-        values = dict(piece["values"])
-        for n, own in self.solved.items():
-            values[n] = (self._plane(n, own, x, piece, eps[n] if eps else None),)
-        inputs = {**piece, "values": values}
-        inputs["coordinates"] = OrderedDict(zip(("time", "freq"), piece["coordinates"], strict=True))
-        found = self.program._trace(inputs)
+        found = self.program._trace(traced({**piece, "values": self._values(x, piece, eps)}))
         return {n: fill(self.program.outputs[n], map(Plane, found[n])) for n in self.program.targets}
+
+    def _values(self, x: Any, piece: Piece, eps: Mapping[int, Sequence[Any]] | None) -> dict[int, tuple[Any, ...]]:
+        """Those of the piece, and of the Parms."""
+        planes = {n: (self._plane(n, own, x, piece, eps[n] if eps else None),) for n, own in self.solved.items()}
+        return {**piece["values"], **planes}
 
     def _plane(self, n: int, own: Solved, x: Any, piece: Piece, eps: Sequence[Any] | None) -> Any:
         """The values (members, T or 1, F or 1) of a Parm family; `eps` is added to what it is differentiated by."""
@@ -218,8 +232,9 @@ class Residuals:
         for n, elements in residual.items():
             for r, part in zip(elements, piece["part"][n], strict=True):
                 total = total + jax.ops.segment_sum((r**2).sum(0), part, self.parts)
-        time, freq = (jax.nn.one_hot(c, size, dtype=float) for c, size in zip(piece["cells"], self.cells, strict=True))
-        return jnp.einsum("ptf,ti,fj->pij", total, time, freq).reshape(self.parts, -1)
+        (time, freq), (slots, channels) = piece["cells"], self.cells
+        total = jax.ops.segment_sum(jnp.moveaxis(total, 1, 0), time, slots)  # not a product: NaN stays in its cell
+        return jax.ops.segment_sum(jnp.moveaxis(total, 2, 0), freq, channels).transpose(2, 1, 0).reshape(self.parts, -1)
 
     def _sample(self, x: Any, piece: Piece, key: Any) -> list[Any]:
         from .xla import jax, jnp
@@ -277,6 +292,11 @@ def _pairs(one: tuple[Any, Any], other: tuple[Any, Any]) -> Any:
     both = both.reshape(*both.shape[:3], *(max(b.shape[i], c.shape[i]) for i in (1, 2)))
     found = jax.lax.map(lambda own: jnp.einsum("uvbtf,ltf->uvlb", both * own, c), b)  # (k, u, v, l, B)
     return jnp.moveaxis(found, 0, 1).reshape(len(s) * len(b), len(r) * len(c), -1)
+
+
+def traced(piece: Piece) -> dict[str, Any]:
+    """A piece as a Program takes it: coordinates by name, in the order of the axes."""
+    return {**piece, "coordinates": OrderedDict(zip(("time", "freq"), piece["coordinates"], strict=True))}
 
 
 def _extent(value: Any) -> tuple[int, int]:

@@ -29,6 +29,8 @@ class MatrixFree(Joined):
     """Samples of which the blocks are the mean."""
     scale: np.ndarray
     """(parts, cells) chi2 of the data themselves."""
+    watch: Callable[[np.ndarray, Piece, np.ndarray], None]
+    """Told of unknowns and a piece at which chi2 (parts, cells) is not finite."""
 
     def points(self, x: np.ndarray) -> np.ndarray:
         """The unknowns."""
@@ -40,6 +42,8 @@ class MatrixFree(Joined):
         for piece in self.pieces():
             own, slope = self.residuals.slopes(points, piece)
             chi2, gradient = chi2 + np.asarray(own), gradient + np.asarray(slope)
+            if not np.isfinite(own).all():
+                self.watch(points, piece, np.asarray(own))
         return gradient, chi2
 
     def product(self, points: np.ndarray, x: np.ndarray) -> np.ndarray:

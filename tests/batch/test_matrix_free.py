@@ -99,12 +99,12 @@ def test_little_memory_chooses_it_and_tiles_change_nothing(field):
     np.testing.assert_allclose(tiled.solvers[0].chi2, whole.solvers[0].chi2, rtol=1e-9)
 
 
-def gains(ms: rt.MeasurementSet, solint: Any, value: Any = 1 + 0j, **solver: Any) -> rt.Scope:
+def gains(ms: rt.MeasurementSet, solint: Any, parm: Any = None, **solver: Any) -> rt.Scope:
     """A gain per antenna and feed."""
     ns = rt.Scope()
     for p in ms.antennas:
         for g in (ns.gx, ns.gy):
-            g(p) << Meq.Parm(value, tags="gain", solint=solint)
+            g(p) << (parm or Meq.Parm(1 + 0j, tags="gain", solint=solint))
         ns.G(p) << Meq.Matrix22(ns.gx(p), 0, 0, ns.gy(p))
     for p, q in ms.baselines:
         model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
@@ -126,3 +126,41 @@ def test_gains_are_those_of_the_matrix(kit, solint):
     for label in ("gx", "gy"):
         a, b = (np.stack([t.values for t in r.tables.groups[0].parms if t.label == label]) for r in (matrix, free))
         np.testing.assert_allclose(abs(a), abs(b), atol=1e-4)
+
+
+def test_a_node_that_is_not_finite_in_some_iteration_is_named(kit):
+    """Steps that go to the logarithm of a negative number are not taken, and the node is named."""
+    o = kit.observe(antennas=5)
+    data = kit.getcol(o.path, "MODEL_DATA").copy()
+    data[o.slot < 3] *= -0.5
+    kit.putcol(o.path, DATA=data)
+    ms = rt.MeasurementSet(o.path)
+    ns = rt.Scope()
+    ns.x << Meq.Parm(5.0, tags="x", solint=(3, None))
+    ns.log << Meq.Log(ns.x)
+    for p, q in ms.baselines:
+        ns.eq(p, q) << Meq.Condeq((ns.log + 1) * Meq.Spigot(p, q, column="MODEL_DATA"), Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="x", algorithm="gn-cg")
+    report = ns.forest().run(ms, progress=False)
+    found = table(report, "x").values.ravel()
+    np.testing.assert_allclose(found, [np.exp(-1.5), 1], rtol=1e-3)
+    assert any("log (Log)" in note and "NaN or infinite" in note for note in report.notes)
+
+
+def test_splines_of_ten_thousand_unknowns_meet_the_noise(kit):
+    """20 antennas x 2 feeds x 125 coefficients, complex: 10,000 unknowns; chi2 per degree of freedom is 1 within its scatter."""
+
+    def drift(shape: tuple[int, ...]) -> np.ndarray:
+        t = np.linspace(0, 1, shape[0])[:, None, None, None]
+        rng = np.random.default_rng(7)
+        rate, start = rng.uniform(-9, 9, (1, *shape[1:3], 1)), rng.uniform(-3, 3, (1, *shape[1:3], 1))
+        return (1 + 0.2 * np.sin(7 * t + start)) * np.exp(1j * (start + rate * np.sin(3 * t)))
+
+    o = kit.observe(antennas=20, times=(5e9, 250, 10.0), freqs=(1.4e9, 1, 1e6), gain=drift)
+    ms = rt.MeasurementSet(o.path)
+    spline = Meq.Parm(1 + 0j, tags="gain", funklet=rt.Spline(time=122))
+    report = gains(ms, None, algorithm="gn-cg", parm=spline).forest().run(ms, progress=False)
+    assert sum(s.unknowns for s in report.solvers) == 10_000
+    assert report.converged
+    chi2, dof = (sum(getattr(s, name).sum() for s in report.solvers) for name in ("chi2", "dof"))
+    assert abs(chi2 / dof - 1) < 0.01
