@@ -90,7 +90,8 @@ class MatrixFreeFit:
             tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
             _power(residuals, held, x), partial(self._watch, residuals, offsets[0], time, freq),
         )  # fmt: skip
-        begun = started(problem, x) if self.whole.multiplicative and not several else x
+        cold = self.whole.multiplicative and self.whole.atoms.linear and not several
+        begun = started(problem, x) if cold else x
         found = fit(problem, begun, settings)
         variance = self._variance(problem, found)
         fitted = [
