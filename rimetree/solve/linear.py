@@ -1,8 +1,7 @@
 """Dense linear algebra for eight solution intervals at once: damped Cholesky steps, block-Jacobi steps, rank,
 covariance.
 
-Matrices are packed lower triangles of vectors (see `simd`). A lane whose matrix is not positive definite carries NaN;
-nothing is raised. No threaded BLAS is called: beside other threads it costs a factor of 25.
+Matrices are packed lower triangles of vectors (see `cholesky`); a lane that fails carries NaN.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -12,16 +11,11 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
+from .cholesky import BAND, cholesky, inverse_columns, start_of, substitute, substitute_four
+from .simd import KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
 
 RIDGE = 1e-9
 """Relative to the diagonal: makes a rank-deficient system factorable while its null directions stand out by 1/RIDGE."""
-
-BAND = 16
-"""Rows worked on together: as many as stay in a core's second cache with hundreds of unknowns. A multiple of four."""
-
-DEPTH = 64
-"""Columns worked on together: four rows of so many stay in a core's first cache."""
 
 NULL = 1e-7
 """Eigenvalues of the diagonally scaled normal matrix below this, relative to the largest possible 1 per unknown, are
@@ -34,171 +28,12 @@ GUARDS = 3
 """Directions looked for beyond those that are null: the iteration converges sooner, and the smallest eigenvalue is better known."""
 
 
-@nb.njit(**INLINE)
-def _start(i):
-    """Place of row i in a packed lower triangle."""
-    return (i * (i + 1)) // 2
-
-
-@nb.njit(**INLINE)
-def _four_by_four(a, r, s, t, u, b, p, q, x, y, first, last, w, at):
-    """w[at:at+16] less the sums over k of a[r + k] b[p + k], a[r + k] b[q + k] ..., then with s, t and u for r: each vector
-    loaded is used four times."""
-    c0, c1, c2, c3 = load(w, at), load(w, at + 1), load(w, at + 2), load(w, at + 3)
-    d0, d1, d2, d3 = load(w, at + 4), load(w, at + 5), load(w, at + 6), load(w, at + 7)
-    e0, e1, e2, e3 = load(w, at + 8), load(w, at + 9), load(w, at + 10), load(w, at + 11)
-    f0, f1, f2, f3 = load(w, at + 12), load(w, at + 13), load(w, at + 14), load(w, at + 15)
-    for k in range(first, last):
-        g, h, i, j = load(b, p + k), load(b, q + k), load(b, x + k), load(b, y + k)
-        own = load(a, r + k)
-        c0, c1, c2, c3 = c0 - own * g, c1 - own * h, c2 - own * i, c3 - own * j
-        own = load(a, s + k)
-        d0, d1, d2, d3 = d0 - own * g, d1 - own * h, d2 - own * i, d3 - own * j
-        own = load(a, t + k)
-        e0, e1, e2, e3 = e0 - own * g, e1 - own * h, e2 - own * i, e3 - own * j
-        own = load(a, u + k)
-        f0, f1, f2, f3 = f0 - own * g, f1 - own * h, f2 - own * i, f3 - own * j
-    for m, value in enumerate((c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3, f0, f1, f2, f3)):
-        store(w, at + m, value)
-
-
-@nb.njit(**INLINE)
-def _fetch_four(a, r, w, at):
-    for m in range(4):
-        store(w, at + m, load(a, r + m))
-
-
-@nb.njit(**INLINE)
-def _solve_four(a, r, w, at, j):
-    """Four elements of the row at r, from column j on, from what is left of them in w[at:at+4]."""
-    for m in range(4):
-        p = _start(j + m) + j
-        x = load(w, at + m)
-        for k in range(m):
-            x -= load(a, r + j + k) * load(a, p + k)
-        store(a, r + j + m, x * load(a, p + m))
-
-
-@nb.njit(**KERNEL)
-def cholesky(a, n):
-    """Factor the matrix a (n, n) in place, its diagonal inverted: NaN or infinite where it is not positive definite.
-
-    BAND rows at a time go past all rows above them, which are then read once for all of these.
-    """
-    w = vectors(4 * BAND)
-    for start in range(0, n, BAND):
-        stop = min(start + BAND, n - n % 2)
-        last = stop - 1  # the fours beyond it are this row again, and not kept
-        for j in range(0, start, 4):
-            p, q, x, y = _start(j), _start(j + 1), _start(j + 2), _start(j + 3)
-            for i in range(start, stop):
-                _fetch_four(a, _start(i) + j, w, 4 * (i - start))
-            for first in range(0, j, DEPTH):
-                for i in range(start, stop, 4):
-                    r, s = _start(i), _start(min(i + 1, last))
-                    t, u = _start(min(i + 2, last)), _start(min(i + 3, last))
-                    end = min(first + DEPTH, j)
-                    _four_by_four(a, r, s, t, u, a, p, q, x, y, first, end, w, 4 * (i - start))
-            for i in range(start, stop):
-                _solve_four(a, _start(i), w, 4 * (i - start), j)
-        _corner(a, start, stop)
-    if n % 2:
-        _last_row(a, n - 1)
-
-
-@nb.njit(**KERNEL)
-def _corner(a, start, stop):
-    """The columns from `start` on of the rows from `start` to `stop`, in pairs."""
-    for i in range(start, stop, 2):
-        r, s = _start(i), _start(i + 1)
-        for j in range(start, i, 2):
-            p, q = _start(j), _start(j + 1)
-            w, x, y, z = load(a, r + j), load(a, r + j + 1), load(a, s + j), load(a, s + j + 1)
-            for k in range(j):
-                b, c, d, e = load(a, r + k), load(a, s + k), load(a, p + k), load(a, q + k)
-                w, x, y, z = w - b * d, x - b * e, y - c * d, z - c * e
-            first, second, cross = load(a, p + j), load(a, q + j + 1), load(a, q + j)
-            w, y = w * first, y * first
-            store(a, r + j, w)
-            store(a, s + j, y)
-            store(a, r + j + 1, (x - w * cross) * second)
-            store(a, s + j + 1, (z - y * cross) * second)
-        w, y, z = load(a, r + i), load(a, s + i), load(a, s + i + 1)
-        for k in range(i):
-            b, c = load(a, r + k), load(a, s + k)
-            w, y, z = w - b * b, y - c * b, z - c * c
-        w = 1.0 / root(w)
-        y = y * w
-        store(a, r + i, w)
-        store(a, s + i, y)
-        store(a, s + i + 1, 1.0 / root(z - y * y))
-
-
-@nb.njit(**KERNEL)
-def _last_row(a, i):
-    r = _start(i)
-    total = load(a, r + i)
-    for j in range(i):
-        p = _start(j)
-        x = load(a, r + j)
-        for k in range(j):
-            x -= load(a, r + k) * load(a, p + k)
-        x = x * load(a, p + j)
-        store(a, r + j, x)
-        total -= x * x
-    store(a, r + i, 1.0 / root(total))
-
-
-@nb.njit(**KERNEL)
-def substitute(l, x, n):
-    """Solve L L^T y = x in place, L from `cholesky`."""
-    for i in range(n):
-        r = _start(i)
-        total = load(x, i)
-        for k in range(i):
-            total -= load(l, r + k) * load(x, k)
-        store(x, i, total * load(l, r + i))
-    for i in range(n - 1, -1, -1):
-        r = _start(i)
-        total = load(x, i) * load(l, r + i)
-        store(x, i, total)
-        for k in range(i):
-            store(x, k, load(x, k) - load(l, r + k) * total)
-
-
-@nb.njit(**KERNEL)
-def _substitute_four(l, x, n):
-    """`substitute` for the four right-hand sides x (4, n): L is read once."""
-    for i in range(n):
-        r = _start(i)
-        c, d, e, f = load(x, i), load(x, n + i), load(x, 2 * n + i), load(x, 3 * n + i)
-        for k in range(i):
-            own = load(l, r + k)
-            c, d = c - own * load(x, k), d - own * load(x, n + k)
-            e, f = e - own * load(x, 2 * n + k), f - own * load(x, 3 * n + k)
-        own = load(l, r + i)
-        for m, value in enumerate((c, d, e, f)):
-            store(x, m * n + i, value * own)
-    for i in range(n - 1, -1, -1):
-        r = _start(i)
-        own = load(l, r + i)
-        c, d, e, f = load(x, i) * own, load(x, n + i) * own, load(x, 2 * n + i) * own, load(x, 3 * n + i) * own
-        for m, value in enumerate((c, d, e, f)):
-            store(x, m * n + i, value)
-        for k in range(i):
-            own = load(l, r + k)
-            store(x, k, load(x, k) - own * c)
-            store(x, n + k, load(x, n + k) - own * d)
-            store(x, 2 * n + k, load(x, 2 * n + k) - own * e)
-            store(x, 3 * n + k, load(x, 3 * n + k) - own * f)
-
-
 @nb.njit(**KERNEL)
 def scaled(H, n, diagonal, a, scale):
     """a = D^-1/2 H D^-1/2 with `diagonal` (1) on its diagonal, D = diag(H); scale = D^-1/2, 0 for an unknown without
     data."""
     for i in range(n):
-        r = _start(i)
+        r = start_of(i)
         own = root(inverse(load(H, r + i)))
         store(scale, i, own)
         for k in range(i):
@@ -236,17 +71,17 @@ def block_steps(H, g, order, starts, delta):
     most = 0
     for b in range(starts.shape[0] - 1):
         most = max(most, starts[b + 1] - starts[b])
-    a, x = vectors(_start(most + 1)), vectors(most)
+    a, x = vectors(start_of(most + 1)), vectors(most)
     for b in range(starts.shape[0] - 1):
         m = starts[b + 1] - starts[b]
         for i in range(m):
             p = order[starts[b] + i]
             for k in range(i + 1):
                 q = order[starts[b] + k]
-                store(a, _start(i) + k, load(H, _start(max(p, q)) + min(p, q)))
+                store(a, start_of(i) + k, load(H, start_of(max(p, q)) + min(p, q)))
             store(x, i, load(g, p) * -1.0)
-            d = load(a, _start(i) + i)
-            store(a, _start(i) + i, choose(d, d * (1.0 + 1e-6), splat(1.0)))
+            d = load(a, start_of(i) + i)
+            store(a, start_of(i) + i, choose(d, d * (1.0 + 1e-6), splat(1.0)))
         cholesky(a, m)
         substitute(a, x, m)
         for v in range(LANES):
@@ -268,11 +103,11 @@ def turn(H, theta, gains):
         for k in range(n):
             if k == p or k == p + 1:
                 continue
-            i, j = _start(max(p, k)) + min(p, k), _start(max(p + 1, k)) + min(p + 1, k)
+            i, j = start_of(max(p, k)) + min(p, k), start_of(max(p + 1, k)) + min(p + 1, k)
             x, y = load(H, i), load(H, j)
             store(H, i, c * x + s * y)
             store(H, j, c * y - s * x)
-        i, j = _start(p) + p, _start(p + 1) + p
+        i, j = start_of(p) + p, start_of(p + 1) + p
         x, y, z = load(H, i), load(H, j), load(H, j + 1)
         store(H, i, c * c * x + s * s * z + 2.0 * c * s * y)
         store(H, j, (c * c - s * s) * y + c * s * (z - x))
@@ -307,7 +142,7 @@ def finish(H, variance, rank, condition):
     for i in range(H.shape[0]):
         store(a, i, load(full, i))
     for i in range(n):
-        store(a, _start(i) + i, splat(1.0 + RIDGE))  # without data too: there the matrix is 1, which is not null
+        store(a, start_of(i) + i, splat(1.0 + RIDGE))  # without data too: there the matrix is 1, which is not null
     cholesky(a, n)
     _largest(full, n, largest)
     m, most = min(n, _suspected(a, n)), 0
@@ -356,7 +191,7 @@ def _suspected(l, n):
     for v in range(LANES):
         small = 0
         for i in range(n):
-            small += l[_start(i) + i, v] ** 2 * SUSPECT > 1.0
+            small += l[start_of(i) + i, v] ** 2 * SUSPECT > 1.0
         most = max(most, small)
     return (most + GUARDS + 3) // 4 * 4
 
@@ -373,7 +208,7 @@ def _least(l, full, q, values):
     whole = m - m % 4
     for _ in range(3):
         for c in range(0, whole, 4):
-            _substitute_four(l, q[c : c + 4], n)
+            substitute_four(l, q[c : c + 4], n)
         for c in range(whole, m):
             substitute(l, q[c], n)
         _orthonormalise(q)
@@ -423,7 +258,7 @@ def _dot(x, y, n):
 def _multiply(a, x, out, n):
     """out = A x."""
     for i in range(n):
-        r, own = _start(i), load(x, i)
+        r, own = start_of(i), load(x, i)
         total = load(a, r + i) * own
         for k in range(i):
             total += load(a, r + k) * load(x, k)
@@ -435,7 +270,7 @@ def _multiply(a, x, out, n):
 def _multiply_four(a, x, out, n):
     """out = A x for four vectors: x and out (4, n)."""
     for i in range(n):
-        r = _start(i)
+        r = start_of(i)
         own = load(a, r + i)
         c, d, e, f = load(x, i), load(x, n + i), load(x, 2 * n + i), load(x, 3 * n + i)
         cc, dd, ee, ff = own * c, own * d, own * e, own * f
@@ -482,53 +317,19 @@ def _largest(a, n, value):
 
 
 @nb.njit(**KERNEL)
-def _inverse_columns(l, n, first, last, norms):
-    """norms[first:last] = squares of the columns first:last of L^-1, four rows at a time: x_i = (1 if diagonal - sum l_ik x_k) / l_ii."""
-    size, w = n - first, vectors(4 * BAND)
-    x = vectors(BAND * size)
-    for k in range(BAND * size):
-        store(x, k, splat(0.0))
-    for i in range(0, size, 4):
-        columns, here = min(last - first, i + 4), min(4, size - i)
-        r, s = _start(first + i) + first, _start(first + i + min(1, here - 1)) + first
-        t, u = _start(first + i + min(2, here - 1)) + first, _start(first + i + here - 1) + first
-        for k in range(4 * BAND):
-            store(w, k, splat(0.0))
-        for m in range(i, columns):
-            store(w, 4 * m + m - i, splat(1.0))
-        for start in range(0, i, DEPTH):
-            for c in range(0, columns, 4):
-                end, p = min(start + DEPTH, i), c * size
-                _four_by_four(x, p, p + size, p + 2 * size, p + 3 * size, l, r, s, t, u, start, end, w, 4 * c)
-        for m in range(columns):
-            for k in range(here):
-                row = _start(first + i + k) + first + i
-                value = load(w, 4 * m + k)
-                for h in range(k):
-                    value -= load(l, row + h) * load(x, m * size + i + h)
-                store(x, m * size + i + k, value * load(l, row + k))
-    for c in range(last - first):
-        total = splat(0.0)
-        for i in range(c, size):
-            value = load(x, c * size + i)
-            total += value * value
-        store(norms, first + c, total)
-
-
-@nb.njit(**KERNEL)
 def _covariance(a, q, scale, variance, n):
     """Diagonal of (A + sum q q^T)^-1 - sum q q^T, rescaled: the pseudo-inverse, through one Cholesky factor.
     Overwrites a."""
     m = q.shape[0]
     for i in range(n):
         for k in range(i + 1):
-            total = load(a, _start(i) + k)
+            total = load(a, start_of(i) + k)
             for c in range(m):
                 total += load(q, c * n + i) * load(q, c * n + k)
-            store(a, _start(i) + k, total)
+            store(a, start_of(i) + k, total)
     cholesky(a, n)
     for first in range(0, n, BAND):
-        _inverse_columns(a, n, first, min(first + BAND, n), variance)
+        inverse_columns(a, n, first, min(first + BAND, n), variance)
     for i in range(n):
         total = load(variance, i)
         for c in range(m):
