@@ -44,6 +44,13 @@ class Solver(NodeClass):
         1e-5, type=kinds.real(0), help="damping of the first Levenberg-Marquardt step, relative to the normal matrix"
     )
 
+    start = option(
+        "auto",
+        choices=("auto", "own", "previous"),
+        help="where a solution interval starts. own: where its Parms do; previous: from the solution of the interval before, where "
+        "that fits better, one after another: for delays, positions and other parameters with many minima that drift; auto: as "
+        "own, and where such an equation does not converge once more from the solution before",
+    )
     backend = option(
         "numba",
         choices=("numba", "jax", "gpu"),

@@ -28,6 +28,7 @@ from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
+from .following import before, better, solve_from
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
@@ -53,6 +54,30 @@ class Fitted:
         return replace(self, components=[(name, part.emptied(), outcome) for name, part, outcome in self.components])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Summed:
+    """What the data of a span come down to."""
+
+    span: Span
+    tgrid: AxisGrid
+    fgrid: AxisGrid
+    equations: list[Equations]
+    boundary: Mapping[int, Any]
+    dropped: int
+
+    def only(self, i: int, first: bool) -> _Summed:
+        """One time interval; `first` has the data that were dropped."""
+        own, tgrid = self.tgrid.only(i)
+        span = Span(self.span.start + own.start, self.span.start + own.stop, self.span.tiles)
+        which = slice(i * self.fgrid.count, (i + 1) * self.fgrid.count)
+        boundary = {
+            n: tuple(plane[:, i : i + 1] if plane.shape[1] > 1 else plane for plane in planes)
+            for n, planes in self.boundary.items()
+        }
+        equations_ = [eq.intervals(which) for eq in self.equations]
+        return _Summed(span, tgrid, self.fgrid, equations_, boundary, self.dropped if first else 0)
+
+
 class ClassFit:
     """The compiled fit of one class: Parm families with the same solution intervals, everything else fixed."""
 
@@ -67,7 +92,7 @@ class ClassFit:
         state: State,
     ) -> None:
         self.families, self.state, self.parms, self.visibilities = families, state, tuple(parms), visibilities
-        self.real = real
+        self.real, self.start = real, solver.options["start"]
         self.low = Lowering(families, templates, frozenset(parms))
         self.condeqs = list(solver.condeqs.values())
         lowered = [self.low.family(n) for n in solver.condeqs]
@@ -208,30 +233,62 @@ class ClassFit:
 
     def run(self, span: Span, settings: Settings) -> Fitted:
         """Sums over the tiles of the span, then the fit; the state receives coefficients, errors and statuses."""
+        return self._fit(self._sums(span, settings), settings)
+
+    def in_turn(self, span: Span, settings: Settings) -> list[Fitted]:
+        """The same; time interval by time interval, each from the solution of the one before, where that is wanted or better."""
+        made = self._sums(span, settings)
+        first = self._fit(made, settings) if self.start != "previous" else None
+        if first and (self.start == "own" or self.atoms.linear or not self._helps(made, first, settings)):
+            return [first]
+        found = [self._fit(made.only(i, i == 0), settings, follow=True) for i in range(made.tgrid.count)]
+        if first:
+            count = made.fgrid.count
+            for i, item in enumerate(found):
+                for (_, _, outcome), (_, _, earlier) in zip(item.components, first.components, strict=True):
+                    outcome.add_to(earlier, slice(i * count, (i + 1) * count))
+        return found
+
+    def _helps(self, made: _Summed, fitted: Fitted, settings: Settings) -> bool:
+        """Whether some interval of a fit has not converged, or the solution before it fits its data better than its own."""
+        parms = {n: self.state.parms[n] for n in self.parms}
+        if any(parm.smooth[0] is not None for parm in parms.values()):
+            return False
+        own = self._theta(fitted.first, made.tgrid.count)
+        other = before(parms, self.unknowns, fitted.first, own)
+        return any(better(part, outcome, own, other, settings) for _, part, outcome in fitted.components)
+
+    def _sums(self, span: Span, settings: Settings) -> _Summed:
         first = self.state.parms[self.parms[0]]
         slots, chans = first.slot_interval[span.slots], first.chan_interval
-        offset = int(slots[0])
         collapse_t, collapse_f = self.collapses()
-        tgrid, fgrid = AxisGrid.of(slots - offset, collapse_t), AxisGrid.of(chans, collapse_f)
+        tgrid, fgrid = AxisGrid.of(slots - int(slots[0]), collapse_t), AxisGrid.of(chans, collapse_f)
         sums = SpanSums(self, span, tgrid, fgrid, backend(settings.backend))
         with self.clock("sums"), sums.backend.device():
             boundary = sums.collect()
-            found = sums.equations()
-        problem = self._problem(found, tgrid, fgrid, boundary, span)
+            return _Summed(span, tgrid, fgrid, sums.equations(), boundary, sums.dropped)
+
+    def _fit(self, made: _Summed, settings: Settings, follow: bool = False) -> Fitted:
+        tgrid, fgrid = made.tgrid, made.fgrid
+        offset = int(self.state.parms[self.parms[0]].slot_interval[made.span.start])
+        problem = self._problem(made.equations, tgrid, fgrid, made.boundary, made.span)
         theta = self._theta(offset, tgrid.count)
-        walk = random_walk(
-            {n: self.state.parms[n] for n in self.parms}, self.unknowns, self.fitted, offset, tgrid.count
-        )
+        parms = {n: self.state.parms[n] for n in self.parms}
+        walk = random_walk(parms, self.unknowns, self.fitted, offset, tgrid.count)
+        other = before(parms, self.unknowns, offset, theta) if follow else theta
         components = []
         for part in problem.components():
             refuse_large(self._name(part), part)
             tie = walk.part(part.unknowns) if walk else None
-            outcome = (
-                solve_smooth(part, theta, settings, tie) if tie and any(tie.axes) else solve(part, theta, settings)
-            )
+            if tie and any(tie.axes):
+                outcome = solve_smooth(part, theta, settings, tie)
+            elif follow:
+                outcome = solve_from(part, theta, other, settings)
+            else:
+                outcome = solve(part, theta, settings)
             components.append((self._name(part), part, outcome))
         self._store(theta, offset, tgrid.count, components)
-        return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, sums.dropped, {})
+        return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, made.dropped, {})
 
     def collapses(self) -> tuple[bool, bool]:
         """Whether all atoms are constant within an interval, along time and frequency (found by abstract evaluation)."""

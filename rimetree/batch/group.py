@@ -79,7 +79,7 @@ class GroupRun:
         self.free: dict[str, MatrixFreeFit] = {}
         """Solvers that are fitted without sums (see `choose`)."""
         for solver in found.solvers:
-            if solver.options["algorithm"] == "gn-cg" and self._tied(solver):
+            if solver.options["algorithm"] == "gn-cg" and self._chained(solver):
                 raise SolveError(f"{solver.name}: algorithm='gn-cg' keeps no smooth=; remove them, or choose 'lm'")
         self._leave_out_unseen()
         self.robust = {
@@ -175,7 +175,7 @@ class GroupRun:
         """The joint fit of a Solver's classes from sums, where there are several and nothing forbids it."""
         fits = self.classes[solver.name]
         asked = solver.options["algorithm"] in ("auto", "gn-cg") and solver.options["backend"] == "numba"
-        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._tied(solver):
+        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._chained(solver):
             return None
         return self._coupled(solver)
 
@@ -184,8 +184,10 @@ class GroupRun:
 
         return JointFit(solver, self.classes[solver.name], self.templates, self.real)
 
-    def _tied(self, solver: SolverNode) -> bool:
-        return any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
+    def _chained(self, solver: SolverNode) -> bool:
+        """Whether solution intervals have to do with those before."""
+        tied = any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
+        return tied or solver.options["start"] == "previous"
 
     def choose(self, memory: float) -> None:
         """Decide which Solvers are fitted without sums and normal matrices, given the memory (bytes): those that ask for conjugate
@@ -196,7 +198,7 @@ class GroupRun:
             forced = solver.options["algorithm"] in ("auto", "gn-cg") and any(
                 too_large(fit, memory) for fit in self.classes[solver.name]
             )
-            if not (asked or forced) or self._tied(solver):
+            if not (asked or forced) or self._chained(solver):
                 continue
             if asked and (others := list(further(self.group))):
                 text = f"fits on time and freq, and these cells have the axis {others[0]!r} too; use 'lm'"
@@ -245,7 +247,7 @@ class GroupRun:
         if solver in self.free:
             return self._without_sums(self.free[solver], span, settings)
         if len(fits) == 1:
-            return [fits[0].run(span, settings)]
+            return fits[0].in_turn(span, settings)
         joint = self.joint[solver]
         if joint:
             found = joint.run(span, settings)
@@ -262,8 +264,9 @@ class GroupRun:
                 return found
         chi2, fall = np.inf, np.inf
         for _ in range(SWEEPS):
-            fitted = [fit.run(span, settings) for fit in fits]
-            last = [outcome for _, _, outcome in fitted[-1].components]
+            by_class = [fit.in_turn(span, settings) for fit in fits]
+            fitted = [item for items in by_class for item in items]
+            last = [outcome for item in by_class[-1] for _, _, outcome in item.components]
             before, chi2 = chi2, float(sum(np.nansum(o.chi2) for o in last))
             fall = before - chi2
             if fall < SETTLED * float(sum(np.nansum(o.dof) for o in last)):

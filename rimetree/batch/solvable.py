@@ -66,6 +66,7 @@ def _solver(forest: Forest, sub: Subset, number: int, member: int, fitted: dict[
         )
     _check_algorithm(name, family.options["algorithm"], [sub.families[n] for n in parms])
     _check_backend(name, family.options, [sub.families[n] for n in parms])
+    _check_start(name, family.options, [sub.families[n] for n in parms])
     condeqs = {kid.family: np.unique(np.asarray(kid.index)[member]) for kid in family.kids}
     return SolverNode(name, condeqs, dict(sorted(parms.items())), family.options)
 
@@ -97,6 +98,21 @@ def _check_backend(solver: str, options: Mapping[str, Any], parms: list[Family])
         )
     if obstacle:
         raise SolveError(f"{solver}: {obstacle}")
+
+
+def _check_start(solver: str, options: Mapping[str, Any], parms: list[Family]) -> None:
+    """Raises SolveError where intervals that are solved together should start from one another."""
+    if options["start"] != "previous":
+        return
+    if any((family.options.get("smooth") or (None,))[0] is not None for family in parms):
+        together = "smooth= of Parms here ties all times"
+    elif options["algorithm"] == "gn-cg":
+        together = "algorithm='gn-cg' solves for all times together"
+    else:
+        return
+    raise SolveError(
+        f"{solver}: start='previous' solves one interval after another, but {together}; leave out one of them"
+    )
 
 
 def _matches(forest: Forest, solver: str, word: str) -> dict[int, np.ndarray]:

@@ -66,6 +66,13 @@ class AxisGrid:
         joint = interval if collapsed else interval * width + place
         return cls(interval, cell_of, joint.astype(np.int32), collapsed)
 
+    def only(self, i: int) -> tuple[slice, AxisGrid]:
+        """The cells of one interval, and the grid of these."""
+        chosen = np.flatnonzero(self.interval == i)
+        own = slice(int(chosen[0]), int(chosen[-1]) + 1)
+        places = self.joint_cell[own] - i * self.joint
+        return own, AxisGrid(self.interval[own] - i, self.cell_of[i : i + 1] - own.start, places, self.collapsed)
+
     @property
     def count(self) -> int:
         """Number of intervals."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,3 +40,37 @@ class Outcome:
     """Parms whose phase (or value) was made zero, and in how many intervals (see `referring`); None where fits are coupled."""
     smoothness: np.ndarray | None = None
     """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
+
+    def merged(self, other: Outcome, where: np.ndarray) -> Outcome:
+        """The other's in the intervals `where` (S,), which were solved again."""
+        if not where.any():
+            return self
+        fields = [
+            "status",
+            "iterations",
+            "chi2_start",
+            "chi2",
+            "dof",
+            "rank",
+            "condition",
+            "variance",
+            "unconstrained",
+            "lost",
+        ]
+        widest = max(self.null.shape[1], other.null.shape[1])
+        null = [np.pad(a, ((0, 0), (0, widest - a.shape[1]), (0, 0))) for a in (self.null, other.null)]
+        gauges = list(dict.fromkeys([*self.gauges, *other.gauges]))
+        number = [np.array([gauges.index(text) for text in of.gauges], int)[of.gauge] for of in (self, other)]
+        return replace(
+            self,
+            **{name: np.where(where, getattr(other, name), getattr(self, name)) for name in fields},
+            null=np.where(where, null[1], null[0]),
+            gauge=np.where(where, number[1], number[0]),
+            gauges=gauges,
+            referred=other.referred,
+        )
+
+    def add_to(self, earlier: Outcome, where: slice) -> None:
+        """Count from where an earlier fit, of which these intervals were a part, began."""
+        self.iterations += earlier.iterations[where]
+        self.chi2_start[:] = earlier.chi2_start[where]

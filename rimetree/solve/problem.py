@@ -43,6 +43,12 @@ class Equations:
             pick(self.data),
         )
 
+    def intervals(self, which: slice) -> Equations:
+        """Some intervals only."""
+        pick = lambda a: np.ascontiguousarray(a[..., which])  # noqa: E731
+        split = (pick(self.R[0]), pick(self.R[1])), (pick(self.y[0]), pick(self.y[1]))
+        return Equations(self.form, *split, pick(self.constant), pick(self.data))
+
 
 AtomValues = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Atoms (atoms, J, S) and derivatives (atoms, parameters, J, S), real and imaginary parts in turn: u_re, u_im, t_re,

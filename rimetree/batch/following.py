@@ -1,0 +1,84 @@
+"""The solution of the interval before as a start, for equations with many minima: delays, positions, rotation measures.
+
+Such parameters drift away from where their Parms start, until that is nearer to another minimum than to theirs; the interval before
+is as near as ever. Whether a solution is taken from there is seen from chi2 and status alone, so nothing gets worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..plan.atoms import Unknowns
+from ..solve.block import Block
+from ..solve.fit import Fit
+from ..solve.lm import solve
+from ..solve.outcome import Outcome
+from ..solve.problem import Problem
+from ..solve.settings import Settings
+from ..solve.status import Status
+from .state import ParmState
+
+FAILED = (Status.STALLED, Status.DIVERGED, Status.ITERATION_LIMIT)
+"""What another start may help."""
+
+
+def before(parms: Mapping[int, ParmState], unknowns: Unknowns, offset: int, own: np.ndarray) -> np.ndarray:
+    """(unknowns, S): for the time intervals from `offset` on the last solution that each member has before them; `own` (unknowns, S),
+    where they start, for those that have none."""
+    theta, known = np.zeros_like(own), np.zeros_like(own)
+    for n, parm in parms.items():
+        members, ct, cf, times, freqs = parm.coefs.shape
+        good = (parm.status == Status.CONVERGED) & parm.fitted[:, None, None] & np.isfinite(parm.coefs).all((1, 2))
+        good = np.concatenate([np.zeros((members, 1, freqs), bool), good], 1)
+        latest = np.maximum.accumulate(np.where(good, np.arange(times + 1)[:, None], 0), 1)
+        latest = latest[:, offset : offset + own.shape[1] // freqs] - 1
+        at = np.broadcast_to(np.maximum(latest, 0)[:, None, None], (members, ct, cf, *latest.shape[1:]))
+        found = np.where(latest[:, None, None] >= 0, np.take_along_axis(parm.coefs, at, 3), 0)
+        unknowns.store(theta, n, found.reshape(members, ct, cf, -1))
+        there = np.broadcast_to(latest[:, None, None] >= 0, at.shape)
+        unknowns.store(known, n, (there * (1 + 1j)).reshape(members, ct, cf, -1))
+    return np.where(known > 0, theta, own)
+
+
+def solve_from(part: Problem, theta: np.ndarray, other: np.ndarray, settings: Settings) -> Outcome:
+    """Fit from the one of two starts (unknowns of the whole, S) with the lower chi2, and from the other where that does not converge.
+    `theta`, one of them, receives the solution."""
+    mine = part.unknowns
+    closer = _chi2(part, other, settings) < _chi2(part, theta, settings)
+    own, rest = np.where(closer, other[mine], theta[mine]), np.where(closer, theta[mine], other[mine])
+    theta[mine] = own
+    outcome = solve(part, theta, settings)
+    chosen = np.isin(outcome.status, FAILED) & (own != rest).any(0)
+    if not chosen.any():
+        return outcome
+    found = theta.copy()
+    found[mine] = np.where(chosen, rest, theta[mine])
+    second = solve(part, found, settings)
+    second.iterations += outcome.iterations
+    taken = chosen & (second.status == Status.CONVERGED)
+    theta[mine] = np.where(taken, found[mine], theta[mine])
+    return outcome.merged(second, taken)
+
+
+def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, settings: Settings) -> bool:
+    """Whether other values of the unknowns (of the whole, S) may help some interval: its own solution is none, or fits worse by more
+    than what counts as converged."""
+    differ = (own != other)[part.unknowns].any(0)
+    lost = np.isin(outcome.status, FAILED)
+    if not (differ & lost).any():
+        least = 10 * settings.tol * outcome.chi2 / np.maximum(outcome.dof, 1)
+        lost = outcome.chi2 - _chi2(part, other, settings) > least
+    return bool((differ & lost).any())
+
+
+def _chi2(part: Problem, theta: np.ndarray, settings: Settings) -> np.ndarray:
+    """(S,) at some values, infinite where it is not finite."""
+    fit = Fit(part, theta.copy(), settings)
+    atoms = part.atoms(fit.theta)
+    blocks = [Block(fit, s0) for s0 in fit.starts]
+    found = np.concatenate([block.evaluate(atoms, 0, 0, 1)[2][0, : block.count] for block in blocks]) + fit.constant
+    if len(fit.prior.mean):
+        found += (fit.prior.precision * (fit.theta[part.unknowns] - fit.prior.mean) ** 2).sum(0)
+    return np.where(np.isfinite(found), found, np.inf)
