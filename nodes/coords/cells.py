@@ -19,6 +19,7 @@ class ChannelWidth(Lookup):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("freq",)
+    of_cells = True
     width = option(
         None, type=kinds.real(0, words="a number, 0 or more"), per_member=True, help="one width for all", unit="Hz"
     )
@@ -40,6 +41,7 @@ class SlotLength(Lookup):
     """
 
     axes: ClassVar[tuple[str, ...]] = ("time",)
+    of_cells = True
     length = option(
         None, type=kinds.real(0, words="a number, 0 or more"), per_member=True, help="one length for all", unit="s"
     )

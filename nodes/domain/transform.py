@@ -16,7 +16,8 @@ class CoordTransform(NodeClass):
 
     `Meq.CoordTransform(beam, dl, dm, axes=("l", "m"))`: wherever `beam` has Grid("l"), Freq, or a class that asks for an axis,
     such as PhaseDelay or FITSReader, it gets the child instead, which may vary over the grid and be solved for: derivatives are
-    exact. The forest has the result, not this node. Cells then need no axis l. What varies along an axis by itself, such as a
+    exact. The forest has the result, not this node. Cells then need no axis l. Leaves that are looked up by time (Earth, SiderealTime,
+    ObjectRaDec) are so for each cell, with differences for derivatives. What varies along an axis by itself, such as a
     Constant with axes or a Parm with coefficients, cannot be moved; data and solution intervals stay those of the cell.
     (MeqTrees: CoordTransform and Compounder, whose coordinates come first, and which interpolate.)
     """

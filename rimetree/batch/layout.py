@@ -123,7 +123,7 @@ class Layout:
         for number, family in self.families.items():
             if family.cls.role == "parm":
                 result[number] = open_template(())
-            elif family.cls.role == "lookup":
+            elif family.cls.role == "lookup" and not family.kids:
                 result[number] = lookup_template(family)
             elif family.cls.role == "data":
                 uvw = family.options["column"] == UVW

@@ -285,11 +285,14 @@ class Observation:
 class Lookup(NodeClass):
     """A leaf whose real value is looked up outside the tree by plain numpy: in the observation, an ephemeris, a file.
 
-    It varies along `axes` only, and is looked up once per tile, or once per run where "time" is not among them.
+    It varies along `axes` only, and is looked up once per tile, or once per run where "time" is not among them. One of a single
+    axis may be moved by a CoordTransform: it is then looked up for each cell, while programs run (see `plan.host`).
     """
 
     role = "lookup"
     axes: ClassVar[tuple[str, ...]] = ()
+    of_cells: ClassVar[bool] = False
+    """Whether it says what the cells are like, so that it cannot be moved to other coordinates."""
 
     @staticmethod
     def dims(options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -346,10 +349,9 @@ class Family:
         """Axes of the grid along which the class itself varies, whatever its children do."""
         if self.cls.role == "coordinate":
             return (self.options.get("axis") or self.cls.axis,)  # type: ignore[attr-defined]
-        if issubclass(self.cls, Function):
-            return tuple(axis for axis in self.cls.axes_of(self.options) if axis not in self.options.get("moved", ()))
-        if issubclass(self.cls, Lookup):
-            return self.cls.axes
+        if issubclass(self.cls, (Function, Lookup)):
+            asked = self.cls.axes_of(self.options) if issubclass(self.cls, Function) else self.cls.axes
+            return tuple(axis for axis in asked if axis not in self.options.get("moved", ()))
         return self.options.get("axes") or () if self.cls.role == "constant" else ()
 
     def whole(self, axes: Collection[str]) -> frozenset[str]:

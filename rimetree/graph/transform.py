@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import nearest
 from .check import Faults
 from .families import Block
-from .node import Function, Lookup, Reducing
+from .node import Function, Lookup, NodeClass, Reducing
 from .values import Values, freeze
 
 ROLE = "transform"
@@ -95,7 +95,7 @@ class Transforms:
             self._used |= {axis} & set(places)
             self._found.add(axis)
             return places.get(axis, number)
-        asked = cls.axes_of(options) if issubclass(cls, Function) else ()
+        asked = cls.axes_of(options) if issubclass(cls, Function) else _moving(cls)
         self._found |= {axis for axis in asked if axis not in node.moved}
         moved = tuple(axis for axis in asked if axis in places and axis not in node.moved)
         self._used.update(moved)
@@ -122,7 +122,7 @@ class Transforms:
         """Axes along which a leaf varies by itself."""
         cls, options = node.block.cls, node.block.options
         if issubclass(cls, Lookup):
-            return cls.axes
+            return () if _moving(cls) else cls.axes
         if cls.role == "constant":
             return tuple(options.get("axes") or ())
         if cls.role != "parm":
@@ -166,3 +166,8 @@ class Transforms:
                 block.key = keys.setdefault((block.cls, freeze(block.options)), largest + 1 + len(keys))
             found.append(block)
         return found
+
+
+def _moving(cls: type[NodeClass]) -> tuple[str, ...]:
+    """The axes along which a class of leaves that are looked up can be moved."""
+    return cls.axes if issubclass(cls, Lookup) and len(cls.axes) == 1 and not cls.of_cells else ()

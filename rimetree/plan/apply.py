@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import nearest
-from ..graph.node import Elementwise, Family, Function, NodeClass, Over, Reducing, Ring, Unusable
+from ..graph.node import Elementwise, Family, Function, Lookup, NodeClass, Over, Reducing, Ring, Unusable
 from ..ring import NUMBERS, Plane, Tensor
 from .calling import checked, elementwise, function
 from .host import raised
+from .lookup import looked_up_at
 from .template import NodeFailure
 
 OWN = "rimetree.nodes."
@@ -66,6 +67,9 @@ def apply(
         if cls.sees_flags:
             options["flags"] = flags
         return function(family, cls, axes, kids, options)
+    if issubclass(cls, Lookup):
+        (axis,), (coordinate,) = cls.axes, kids
+        return looked_up_at(family, _scalar(axis, coordinate, max(map(np.ndim, coordinates.values()))))
     if issubclass(cls, Reducing):
         return _reducing(cls, kids, options, coordinates, flags)
     if cls.role in ("sink", "sequence"):

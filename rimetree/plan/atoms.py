@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -352,6 +352,9 @@ class Atoms:
                     if k in node.cls.options and node.cls.role == "compute"
                 }
                 members |= fixed.get("reads", self.reads).get(number, {})
+                if node.cls.role == "lookup":
+                    chosen = {key: [given[i] for i in path] for key, given in node.members.items()}
+                    node = replace(node, size=len(path), members=chosen)
                 with blaming(number, node.cls):
                     return apply(node, kids, members, fixed["coordinates"])
 

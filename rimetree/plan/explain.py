@@ -94,7 +94,7 @@ def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template
         if family.cls.role == "parm":
             given[number] = open_template(())
             complex_ |= {number} if is_complex(family) else set()
-        elif family.cls.role == "lookup":
+        elif family.cls.role == "lookup" and not family.kids:
             given[number] = lookup_template(family)
         elif family.cls.role == "data":
             vector = family.options["column"] == "UVW"

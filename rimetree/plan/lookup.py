@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..graph.node import Family, Function, Lookup, Observation
+from ..graph.values import freeze
+from ..ring import Plane, Tensor
 from .template import NodeFailure, Template, open_template
 
 
@@ -41,6 +44,30 @@ def looked_up(number: int, family: Family, coordinates: Mapping[str, Any]) -> tu
         value = value.reshape(-1, *value.shape[len(dims) :])
         members.append(np.moveaxis(value, range(1, value.ndim), [1 + i for i in order]).reshape(-1, *shape))
     return tuple(np.stack(members, 1))
+
+
+def looked_up_at(family: Family, at: Any) -> Tensor:
+    """The value of a Lookup family of one axis at the coordinates `at`, (n or 1, grid...), cell by cell; may be traced."""
+    cls = family.cls
+    assert issubclass(cls, Lookup)
+    dims = cls.dims(family.options)
+    options = list(_options(family))
+    if len({freeze(own) for own in options}) > 1:
+        at = at + np.zeros((len(options), *(1,) * (np.ndim(at) - 1)))
+
+    def numeric(given: np.ndarray) -> np.ndarray:
+        each = options if len(given) == len(options) else options[:1] * len(given)
+        found = [np.asarray(cls.look_up(row.ravel(), **own), float) for row, own in zip(given, each, strict=True)]
+        stacked = np.stack([v.reshape(-1, *row.shape) for v, row in zip(found, given, strict=True)])
+        return np.moveaxis(stacked, 1, -1)
+
+    if isinstance(at, np.ndarray):
+        planes: Any = np.moveaxis(numeric(at), -1, 0)
+    else:
+        from .host import on_host
+
+        planes = on_host(family, numeric, [at], math.prod(dims))
+    return Tensor(dims, tuple(map(Plane, planes)))
 
 
 def read(families: Mapping[int, Family]) -> dict[int, Mapping[str, Any]]:

@@ -105,6 +105,9 @@ def _value(
             return Tensor.scalar(Plane(np.broadcast_to(centres(family.own_axes[0], cells.coordinates()), shape)[None]))
     if role == "lookup":
         single = replace(family, members={key: [v[member]] for key, v in family.members.items()}, size=1)
+        if values:
+            with blaming(number, family.cls):
+                return apply(single, values, {}, cells.coordinates(), flags)
         found = looked_up(number, single, cells.coordinates())
         return Tensor(family.cls.dims(family.options), tuple(Plane(np.broadcast_to(e, (1, *shape))) for e in found))  # type: ignore[attr-defined]
     if role == "parm":

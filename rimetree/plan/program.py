@@ -59,7 +59,9 @@ class Program:
         for number, family in families.items():
             if family.cls.role == "constant" and number not in self.templates:
                 self.templates[number], self._constants[number] = constant(family)
-        self._lookups = [n for n, f in families.items() if issubclass(f.cls, Lookup) and n not in self.templates]
+        self._lookups = [
+            n for n, f in families.items() if issubclass(f.cls, Lookup) and not f.kids and n not in self.templates
+        ]
         self.templates.update({n: lookup_template(families[n]) for n in self._lookups})
         values, flags = ((), self.targets) if self.wants_flags else (self.targets, ())
         self.valued, self.flagged = needs(families, self.templates, values, flags, self.dims)
@@ -146,7 +148,7 @@ class Program:
             size = family.size * int(np.prod([cells.get(axis, 1) for axis in known[number].axes], initial=1))
             if size <= WIDE or number in self.targets or number in self.templates or not family.kids:
                 continue
-            if number in self.flagged or family.cls.sees_flags:
+            if number in self.flagged or family.cls.sees_flags or family.cls.role == "lookup":
                 continue
             if all(user in lazy or _terms(self.families[user], kid) > 1 for user, kid in users[number]):
                 lazy.add(number)
