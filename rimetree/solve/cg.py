@@ -83,7 +83,7 @@ def solve(
     b: Vector,
     inverse: Callable[[Vector], Vector],
     systems: Systems,
-    tolerance: float,
+    tolerance: float | Vector,
     enough: Vector,
     most: int,
 ) -> Solved:

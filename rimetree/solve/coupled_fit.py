@@ -25,6 +25,10 @@ TRUNCATION = 0.03
 CORRECTIONS, HOPEFUL = 6, 0.5
 """Most corrections of a step; another is tried where one leaves less than this part of what the step is above its start."""
 
+SETTLED = 1e-3
+"""Of the gain below which a system has converged: a solve goes on until its residual promises less than this in the preconditioned norm
+(which is less than the true one along directions that the preconditioner misses); a gradient that does needs no solve."""
+
 PRODUCTS = 200
 """Most products per solve."""
 
@@ -92,6 +96,8 @@ class _Fit:
         owner = problem.owner()
         seen = label < n
         self.intervals = np.bincount(np.unique(np.stack([label[seen], owner[seen]]), axis=1)[0], minlength=n)
+        self.before = np.full(n, np.inf)
+        """What the gradient promised before a step that went as predicted; infinite elsewhere."""
 
     def _per_system(self, x: np.ndarray) -> np.ndarray:
         """Sums of (parts, cells)."""
@@ -125,7 +131,13 @@ class _Fit:
         self._wake(active)
         here = self.here
         least = np.maximum(self.settings.tol * np.maximum(here.total, 0) / self.dof * self.intervals, self.floor)
-        found, predicted = self._newton(here, active, least)
+        found, predicted, promise = self._newton(here, active, least)
+        if (
+            not found.products
+            and ((predicted <= least) & (self.damping <= TRUSTED_DAMPING) & (promise <= least))[active].all()
+        ):
+            self.status[active] = Status.CONVERGED
+            return False
         trial = self._moved(here, found, active)
         small = predicted <= least
         poor = active & ~small & np.isfinite(trial.total)
@@ -139,23 +151,30 @@ class _Fit:
             trial = self._mixed(trial, second, poor & (second.total < trial.total))
             poor &= trial.total - here.total < HOPEFUL * above
         self._judge(active, trial, predicted, small)
+        near = abs(here.total - self.here.total - predicted) < 0.1 * predicted
+        self.before = np.where(active & near, promise, np.inf)
         return bool((self.status == Status.ITERATION_LIMIT).any())
 
-    def _newton(self, at: _Place, active: np.ndarray, least: np.ndarray) -> tuple[Solved, np.ndarray]:
-        """The damped step of the systems `active`, and by how much it should lower chi2."""
+    def _newton(self, at: _Place, active: np.ndarray, least: np.ndarray) -> tuple[Solved, np.ndarray, np.ndarray]:
+        """The damped step of the systems `active`, by how much it should lower chi2, and what the gradient alone promised."""
         label = np.where(self.systems.spread(active.astype(float)) > 0, self.systems.label, self.systems.count)
         systems = Systems(label, self.systems.count)
         damping = systems.spread(self.damping)
         scale = self.blocks.diagonal(self.problem.count) * damping
         held = self.problem.held(at.x, at.gradient)
+        right = within(held, np.negative)(at.gradient)
+        inverse = within(held, self.blocks.inverse(damping).__matmul__)
+        promise = systems.sum(right * inverse(right))
+        near = np.isfinite(self.before)
+        # quadratic convergence: Eisenstat & Walker 1996 (SIAM J. Sci. Comput. 17, 16), choice 2
+        accuracy = np.where(near, np.minimum(TRUNCATION, promise / np.where(near, self.before, 1)), TRUNCATION)
         found = solve(
             within(held, lambda v: self.problem.product(at.points, v) + scale * v),
-            within(held, np.negative)(at.gradient), within(held, self.blocks.inverse(damping).__matmul__),
-            systems, TRUNCATION, 1e-3 * least, PRODUCTS,
+            right, inverse, systems, accuracy, SETTLED * least, PRODUCTS,
         )  # fmt: skip
         self.products += found.products
         bend = systems.sum(found.x * (found.product - scale * found.x))
-        return found, -2 * systems.sum(at.gradient * found.x) - bend
+        return found, -2 * systems.sum(at.gradient * found.x) - bend, promise
 
     def _moved(self, at: _Place, found: Solved, active: np.ndarray) -> _Place:
         """After a step of the systems `active`."""
