@@ -193,7 +193,9 @@ class JointFit:
             cell = (time.intervals[i][:, None] * sf + freq.intervals[i]).ravel()
             free = np.repeat(own.fitted[:, None], st * sf, 1)
             known = constraints(own.families, own.parms, own.unknowns, own.fitted, 1) or Constraints.none(1)
-            result.append(Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free, known.bounds))
+            result.append(
+                Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free, known.bounds, _kinds(own))
+            )
         return result
 
     def prior(self, classes: Sequence[Class]) -> Prior:
@@ -320,6 +322,15 @@ def _joined(
         variance=np.where(np.isfinite(before.variance), variance, before.variance),
         referred=None,
     )
+
+
+def _kinds(own: ClassFit) -> np.ndarray:
+    """See `Class.kind`."""
+    names = np.array([name.split(":")[0] for name in own.meaning.node.tolist()])
+    part = own.meaning.part.copy()
+    part[own.retract.gains + 1] = 1
+    keys = np.stack([np.unique(names, return_inverse=True)[1], own.meaning.coefficient, part])
+    return np.unique(keys, axis=1, return_inverse=True)[1].ravel()
 
 
 def _on_cells(pieces: Sequence[np.ndarray], time: Axis, freq: Axis) -> np.ndarray:

@@ -17,6 +17,7 @@ from . import coupled_blocks, coupling
 from .bilinear import Pairs, Squares, Stems
 from .cell_sums import CellSums
 from .cg import Blocks
+from .coarse import Coarse, coarse
 from .coupling import Cells
 from .joined import Joined
 from .simd import LANES
@@ -130,6 +131,10 @@ class Coupled(Joined):
             (np.concatenate([*rows, known]), np.concatenate([*columns, known])),
         )
         return _dense(coo_array(entries, (self.count, self.count)).tocsr())
+
+    def coarse(self, points: Points, x: np.ndarray, blocks: Blocks) -> Coarse:
+        """What all stations have in common and chi2 hardly sees."""
+        return coarse(self.classes, x, lambda v: self.product(points, v), blocks)
 
     def _extents(self) -> np.ndarray:
         """Points of every atom: those of its grid."""

@@ -10,14 +10,17 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.sparse import csc_array, csr_array
+from scipy.sparse import csc_array, csr_array, eye_array
+from scipy.sparse.linalg import splu
 from threadpoolctl import threadpool_limits
 
 from . import coupling
 from .cg import Blocks, Systems, solve
+from .coarse import Coarse
 from .coupled import Coupled
 from .coupled_fit import Minimum
 from .exchange import Exchanges, sparse
+from .probes import shrunk
 from .threads import in_turns
 
 EXACT = 3000
@@ -52,9 +55,10 @@ conjugate gradients, and where matrices are inverted. With more, rounding errors
 def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.ndarray, str]:
     """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
 
-    Small systems are inverted. For large ones the ratio of the joint variance to that of the block of an unknown, which is
-    much the same in all intervals, is estimated from random signs (Hutchinson 1990, Commun. Stat. Simul. 19, 433) for
-    each unknown of a class, over all its intervals, as often as its scatter demands.
+    Small systems are inverted. For large ones the preconditioner (blocks, and what stations have in common) is nearly the inverse, and
+    its diagonal is known. The ratio of the true one to it, much the same in all intervals, is estimated for each unknown of a class from
+    random signs (Hutchinson 1990, Commun. Stat. Simul. 19, 433), of which only what the preconditioner misses is noise, and drawn to
+    that of other stations as far as noise explains their difference. There are as many probes as the scatter demands.
     """
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
     loose, firm = (csc_array(known.hold * np.sqrt(stiff)) for stiff in STIFF)
@@ -76,47 +80,63 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.nd
 
 def _probed(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array) -> tuple[np.ndarray, str]:
     active = found.systems.label < found.systems.count
-    own = np.where(active, inverse.diagonal(problem.count), 0.0)
+    common = problem.coarse(found.points, found.x, found.blocks)
+    near, matrix = common.preconditioner(inverse.__matmul__), common.matrix(found.blocks)
+    firmly = _holding(problem.count, inverse, common, near, hold)
+    own = np.where(active, inverse.diagonal(problem.count) + common.diagonal(problem.count), 0.0)
     unit = np.sqrt(np.where(own > 0, own, 1.0))  # a delay's error in seconds is nothing beside a phase's
     base = [np.maximum(part.sum(1), 1e-300) for part in problem.split(own)]
-    rng = np.random.default_rng(0)
+    alike, rng, doubt = _alike(problem), np.random.default_rng(0), np.inf
+    some = np.concatenate([part.any(1) for part in problem.split(own)])
     ratios: list[np.ndarray] = []
-    doubt = np.inf
-    while len(ratios) < PROBES[1] and not (len(ratios) >= PROBES[0] and doubt <= ACCURACY):
-        z = np.where(active, rng.choice([-1.0, 1.0], problem.count), 0.0)
-        whole = problem.split(z * unit * _applied(problem, found, inverse, hold, z / unit))
-        ratios.append(np.concatenate([part.sum(1) / under for part, under in zip(whole, base, strict=True)]))
-        doubt = max(map(_doubt, np.split(np.array(ratios), np.cumsum([c.count for c in problem.classes])[:-1], axis=1)))
-    ratio, result, start = np.maximum(np.mean(ratios, 0), 0.25), [], 0
-    for part in problem.split(own):
-        result.append((part * ratio[start : start + len(part), None]).ravel())
-        start += len(part)
-    text = f"errors are estimated from {len(ratios)} random probes, to about {100 * max(doubt, 0.01):.0f} %"
-    return np.where(active, np.concatenate(result), np.nan), text
-
-
-def _doubt(ratios: np.ndarray) -> float:
-    """Relative standard error of errors (half that of variances) from the scatter of probes (probes, unknowns of a class):
-    the rms over all."""
-    if len(ratios) < 2:
-        return np.inf
-    mean = ratios.mean(0)
-    good = mean > 0
-    scatter = ratios.std(0, ddof=1)[good] / mean[good] / np.sqrt(len(ratios))
-    return float(np.sqrt((scatter**2).mean()) / 2) if good.any() else 0.0
-
-
-def _applied(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array, z: np.ndarray) -> np.ndarray:
-    """The pseudo-inverse times z. Null directions are taken out of z first: by H x = H M^-1 z, which has a solution
-    without them."""
 
     def product(v: np.ndarray) -> np.ndarray:
         return problem.product(found.points, v) + hold @ (hold.T @ v)
 
     def solved(b: np.ndarray) -> np.ndarray:
-        return solve(product, b, inverse.__matmul__, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
+        return solve(product, b, firmly, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
 
-    return solved(found.blocks @ solved(product(inverse @ z)))
+    while len(ratios) < PROBES[1] and not (len(ratios) >= PROBES[0] and doubt <= ACCURACY):
+        z = np.where(active, rng.choice([-1.0, 1.0], problem.count), 0.0)
+        # null directions are taken out first: H x = H M^-1 z has a solution without them
+        free = solved(product(firmly(z / unit)))
+        rest = problem.split(z * unit * (solved(matrix(free) + hold @ (hold.T @ free)) - near(z / unit)))
+        ratios.append(np.concatenate([1 + part.sum(1) / under for part, under in zip(rest, base, strict=True)]))
+        if len(ratios) > 1:
+            ratio, doubt = shrunk(np.array(ratios), alike, some)
+    result, start = [], 0
+    for part in problem.split(own):
+        result.append((part * np.maximum(ratio[start : start + len(part), None], 0.25)).ravel())
+        start += len(part)
+    text = f"errors are estimated from {len(ratios)} random probes, to about {100 * max(doubt, 0.01):.0f} %"
+    return np.where(active, np.concatenate(result), np.nan), text
+
+
+def _holding(
+    count: int, inverse: Blocks, common: Coarse, near: Callable[[np.ndarray], np.ndarray], hold: csc_array
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The inverse of M + hold hold^T, given `near`, that of M (Woodbury's formula): what is held stiffly would otherwise be all that
+    a solve sees in its residual."""
+    if not hold.shape[1]:
+        return near
+    W, more = common.directions(count)
+    held = csc_array(sparse(inverse, count) @ hold + W @ ((W.T @ hold).multiply(more[:, None])))
+    inner = splu(csc_array(eye_array(hold.shape[1]) + hold.T @ held))
+
+    def apply(r: np.ndarray) -> np.ndarray:
+        x = near(r)
+        return np.asarray(x - held @ inner.solve(hold.T @ x))
+
+    return apply
+
+
+def _alike(problem: Coupled) -> np.ndarray:
+    """Numbers of what is alike in all stations, for the unknowns of all classes without intervals."""
+    parts, start = [], 0
+    for c in problem.classes:
+        parts.append(start + c.kind)
+        start += c.kind.max(initial=-1) + 1
+    return np.concatenate(parts)
 
 
 # Exactly.

@@ -96,6 +96,7 @@ class _Fit:
         owner = problem.owner()
         seen = label < n
         self.intervals = np.bincount(np.unique(np.stack([label[seen], owner[seen]]), axis=1)[0], minlength=n)
+        self.coarse: Any = None
         self.before = np.full(n, np.inf)
         """What the gradient promised before a step that went as predicted; infinite elsewhere."""
 
@@ -163,7 +164,10 @@ class _Fit:
         scale = self.blocks.diagonal(self.problem.count) * damping
         held = self.problem.held(at.x, at.gradient)
         right = within(held, np.negative)(at.gradient)
-        inverse = within(held, self.blocks.inverse(damping).__matmul__)
+        if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
+            self.coarse = self.problem.coarse(at.points, at.x, self.blocks)
+        inverse = self.blocks.inverse(damping).__matmul__
+        inverse = within(held, self.coarse.preconditioner(inverse, damping) if self.coarse else inverse)
         promise = systems.sum(right * inverse(right))
         near = np.isfinite(self.before)
         # quadratic convergence: Eisenstat & Walker 1996 (SIAM J. Sci. Comput. 17, 16), choice 2
@@ -195,7 +199,7 @@ class _Fit:
         self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
         going = accept & (self.status == Status.ITERATION_LIMIT)
         if (gain > STALE * self.dof)[going].any():
-            self.blocks = self.problem.blocks(self.here.points)
+            self.blocks, self.coarse = self.problem.blocks(self.here.points), None
 
     def _wake(self, active: np.ndarray) -> None:
         """Only cells of active systems are worked on."""

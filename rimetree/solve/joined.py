@@ -35,6 +35,9 @@ class Class:
     """(count, intervals) whether an unknown is fitted there."""
     bounds: Bounds
     """The same in all intervals."""
+    kind: np.ndarray
+    """(count,) equal numbers for what is alike in all stations: the same coefficient of Parms of one name, and for other complex
+    Parms than gains the same part of it."""
 
     @property
     def size(self) -> int:
@@ -94,6 +97,10 @@ class Joined(ABC):
     @abstractmethod
     def wake(self, cells: np.ndarray) -> None:
         """From now on, only these cells (cells,) matter."""
+
+    def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Any:
+        """What makes the preconditioner better than the blocks alone (see `coarse.Coarse`), or None: it costs a few products."""
+        return None
 
     @property
     def count(self) -> int:

@@ -50,11 +50,11 @@ def inverse_diagonal(
             )
         )
         if len(taken) >= 2:
-            ratio, doubt = _shrunk(np.array(taken), alike, seen)
+            ratio, doubt = shrunk(np.array(taken), alike, seen)
     return np.where(seen, own * np.maximum(ratio, 0.25), np.nan), len(taken), doubt
 
 
-def _shrunk(ratios: np.ndarray, alike: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
+def shrunk(ratios: np.ndarray, alike: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
     """The mean of probes (probes, unknowns), drawn to that of its group as far as scatter explains the difference; and the relative
     standard error of the root of it (rms)."""
     number, group = len(ratios), np.where(seen, alike, 0)
@@ -68,5 +68,5 @@ def _shrunk(ratios: np.ndarray, alike: np.ndarray, seen: np.ndarray) -> tuple[np
     result = common + 0.0
     whole = result[group] + trust[group] * (mean - common[group])
     left = trust * noise + noise / members
-    doubt = np.sqrt(left[group][seen] / np.maximum(common[group][seen], 1e-300) ** 2) / 2
+    doubt = np.sqrt(left[group][seen]) / np.maximum(common[group][seen], 1e-100) / 2
     return whole, float(np.sqrt((doubt**2).mean())) if seen.any() else 0.0

@@ -148,6 +148,23 @@ def test_errors_of_large_systems_are_estimated(seen: Any, monkeypatch: pytest.Mo
     assert abs(ratio.mean() - 1) < 0.02 and ratio.std() < 0.1
 
 
+def test_probes_see_what_all_stations_share(seen: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weakly polarised source hardly shows the phase between x and y: in every slot and channel its error is many times that of
+    the blocks. Probes say what inverting the matrix does."""
+    rng, (i, j) = np.random.default_rng(7), np.divmod(np.arange(4), 2)
+    weak = seen.model * np.where(i == j, 1, 0.03)
+    turn = seen.gains[seen.slot, seen.p][:, i] * seen.gains[seen.slot, seen.q][:, j].conj()
+    noise = 0.01 * (rng.normal(size=weak.shape) + 1j * rng.normal(size=weak.shape)) / np.sqrt(2)
+    kit.putcol(seen.path, MODEL_DATA=weak, DATA=turn.transpose(0, 2, 1) * weak + noise)
+    forest = product(rt.MeasurementSet(seen.path), BOTH).forest()
+    exact = found(forest.run(rt.MeasurementSet(seen.path), progress=False), "errors")
+    monkeypatch.setattr(coupled_errors, "EXACT", 0)
+    report = forest.run(rt.MeasurementSet(seen.path), progress=False)
+    assert report.converged and any("random probes" in note for note in report.notes)
+    ratio = found(report, "errors") / exact
+    assert abs(ratio.mean() - 1) < 0.03 and ratio.std() < 0.1
+
+
 def test_three_classes(kit: Any) -> None:
     """A gain per slot, a bandpass per channel, and a leakage-like full matrix for all: chi2 is as it should be."""
 
