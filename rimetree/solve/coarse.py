@@ -1,6 +1,6 @@
 """What the stations of an interval have in common, for preconditioning coupled problems and for their errors.
 
-Blocks of stations say nothing of a change that all stations share, and chi2 may hardly see it: the phase between x and y where only a weakly
+Blocks of stations say nothing of a change that all stations share, and chi2 may hardly see it: the phase of x against y where only a weakly
 polarised source shows it has eigenvalues a thousand times below the others, one in every slot and channel. For each class, component and
 interval a few such moves (scale and phase of all gains of a name, a common value of real Parms) span a coarse space; what is slow in it is
 treated exactly (additive two-level preconditioners: Nabben & Vuik 2006, SIAM J. Sci. Comput. 27, 1742).
