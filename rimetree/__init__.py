@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import blas as blas
 from . import funklets
 from .errors import ConfigError, DataError, ForestError, RimetreeError, SolveError
 from .graph.node import child, option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from .errors import ConfigError, RimetreeError
+from .graph.relief import seldom
 
 EXITS = (
     "Exit code: 0 all was done and all solutions converged; 1 your input is wrong (the message says what to do); "
@@ -48,7 +48,7 @@ Chosen = Annotated[list[str] | None, typer.Option("-o", "--option", help="key=va
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. `--debug`, anywhere, shows tracebacks."""
-    gc.set_threshold(50_000, 20, 100)  # forests are many objects and no cycles: looking for these took 5 % of a chain
+    seldom()
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
     sys.exit(_run(words, debug=words != given or bool(os.environ.get("RIMETREE_DEBUG"))))

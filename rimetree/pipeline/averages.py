@@ -23,12 +23,14 @@ from ..io.joined import JoinedGroup
 from ..io.slots import Group
 from ..io.solutions import GroupSolutions, Solutions
 from ..io.tile import Tile
+from ..parms.intervals import time_intervals
 from ..solve.memory import OPTIONS
 from ..solve.threads import in_turns, take
 from ..trees import chain
 from ..trees.terms import Placed, Term
 from ..trees.terms.base import Interval
 from .interpolate import NEAR
+from .jones import own_axes
 from .look import look
 from .reference import baseline_numbers
 from .tabulate import evaluated
@@ -132,10 +134,13 @@ class Averages(View):
         for mean, before, after in zip(self.means, self.guess, found, strict=True):
             group = mean.group
             edges = (group.freq[:, None] + group.width[:, None] * [-0.5, 0.5]).ravel()
-            old, new = (_diagonal(self.solved, self.antennas, t, group, edges, slice(None)) for t in (before, after))
-            turn = (new[0] * old[0].conj()).reshape(*old[0].shape[:-1], -1, 2)
+            slots = np.arange(group.time.size)
+            (old, *_), (new, good, _) = (
+                _diagonal(self.solved, self.antennas, tables, group, edges, slots) for tables in (before, after)
+            )
+            turn = (new * old.conj()).reshape(*new.shape[:-1], -1, 2)
             over = np.angle(turn[..., 1] * turn[..., 0].conj())
-            if (abs(over) > SLACK).any(where=new[1][..., None]):
+            if (abs(over) > SLACK).any(where=good[..., None]):
                 return False
         return True
 
@@ -163,13 +168,10 @@ def average(
 
     def add(tile: Any, data: np.ndarray, model: np.ndarray) -> None:
         mean, first = means[id(tile.group)], tile.start * len(tile.rows)
-        bins, guess = (
-            Bins.divide(tile.group.freq, tile.group.width).of,
-            guess_of[id(tile.group)].at(tile.start, tile.stop),
-        )
+        bins, guess = Bins.divide(tile.group.freq, tile.group.width).of, guess_of[id(tile.group)]
         in_turns(
             _average, mean.data[first:], mean.weights[first:], data, model, tile.weights, tile.flags, tile.rows,
-            np.array(mean.kept), np.array(mean.elements), bins, pairs, guess,
+            np.array(mean.kept), np.array(mean.elements), bins, pairs, *guess.at(tile.start, tile.stop),
         )  # fmt: skip
 
     ms.recount()
@@ -205,35 +207,49 @@ class _Guess:
         self.solved, self.antennas, self.group, self.tables = solved, antennas, mean.group, tables
         self.freq = np.concatenate([group.freq, mean.group.freq])
         self.slots = max(1, HELD // (32 * len(antennas) * self.freq.size))
-        self.first, self.values = 0, np.empty((2, len(antennas), 0, self.freq.size), complex)
+        self.part = slice(0, 0)
 
-    def at(self, start: int, stop: int) -> np.ndarray:
-        """x and y (2, nant, nslot, nchan + nbin): in the channels, and in the middle of the bins."""
-        if not self.first <= start <= stop <= self.first + self.values.shape[2]:
-            part = slice(start, max(stop, min(start + self.slots, self.group.time.size)))
-            self.first, (self.values, _) = (
-                start,
-                _diagonal(self.solved, self.antennas, self.tables, self.group, self.freq, part),
+    def at(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """x and y (2, nant, ncell, nchan + nbin), in the channels and in the middle of the bins; the cell of every slot."""
+        if not self.part.start <= start <= stop <= self.part.stop:
+            self.part = slice(start, max(stop, min(start + self.slots, self.group.time.size)))
+            slots = np.arange(self.part.start, self.part.stop)
+            self.values, _, self.cells = _diagonal(
+                self.solved, self.antennas, self.tables, self.group, self.freq, slots
             )
-        return np.ascontiguousarray(self.values[:, :, start - self.first : stop - self.first])
+        return self.values, self.cells[start - self.part.start : stop - self.part.start]
 
 
 def _diagonal(
-    solved: Placed, antennas: Sequence[str], tables: GroupSolutions | None, group: Group, freq: np.ndarray, slots: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Elements x and y of a term (2, nant, nslot, nfreq), 1 where there are no tables, and where they are solutions (nant, nslot)."""
-    shape = len(antennas), len(group.time[slots])
+    solved: Placed,
+    antennas: Sequence[str],
+    tables: GroupSolutions | None,
+    group: Group,
+    freq: np.ndarray,
+    slots: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Elements x and y of a term (2, nant, ncell, nfreq), where they are solutions (nant, ncell), and the cell of every slot.
+
+    A cell is a slot, or a whole solution interval where the Parms do not vary within. 1 where there are no tables.
+    """
     if tables is None:
-        return np.ones((2, *shape, freq.size), complex), np.ones(shape, bool)
-    jones, status = evaluated(solved, antennas, tables, group, freq, slots)
-    return np.ascontiguousarray(jones[..., [0, 1], [0, 1]].transpose(3, 0, 2, 1)), np.isin(status, list(NEAR))
+        return (
+            np.ones((2, len(antennas), 1, freq.size), complex), np.ones((len(antennas), 1), bool), np.zeros(slots.size, int)
+        )  # fmt: skip
+    inside = time_intervals(solved.solint[0], group.time, group.interval, group.scan)[slots]
+    constant = all(p.shape.constant(np.shape(np.atleast_2d(p.start))) for p in solved.term.params.values())
+    steady = constant and "time" not in own_axes(solved, antennas)
+    cells = inside - inside[0] if steady else np.arange(slots.size)
+    first = np.flatnonzero(np.diff(cells, prepend=-1))
+    jones, status = evaluated(solved, antennas, tables, group, freq, slots[first])
+    return np.ascontiguousarray(jones[..., [0, 1], [0, 1]].transpose(3, 0, 2, 1)), np.isin(status, list(NEAR)), cells
 
 
 @nb.njit(**OPTIONS)
-def _average(out, weight, data, model, weights, flags, rows, corrs, elements, bins, pairs, jones, counter):
+def _average(out, weight, data, model, weights, flags, rows, corrs, elements, bins, pairs, jones, cells, counter):
     """out = m (sum of w conj(e M) D) / (sum of w |e M|^2) over the channels of each bin; its weight: the latter over |m|^2.
 
-    e and m = jones_p conj(jones_q) in the channel and in the middle of the bin, from jones (2, nant, nslot, nchan + nbin).
+    e and m = jones_p conj(jones_q) in the channel and in the middle of the bin, jones (2, nant, ncell, nchan + nbin) in the slot's cell.
     What is not finite counts nowhere.
     """
     count, chans = out.shape[1], data.shape[1]
@@ -242,12 +258,12 @@ def _average(out, weight, data, model, weights, flags, rows, corrs, elements, bi
     while b < rows.shape[0]:
         p, q = pairs[b]
         for s in range(rows.shape[1]):
-            row = rows[b, s]
+            row, t = rows[b, s], cells[s]
             for k in range(corrs.size if row >= 0 else 0):
                 c, x, y = corrs[k], elements[k] // 2, elements[k] % 2
                 sums[:], power[:] = 0, 0
                 for f in range(chans):
-                    guess = jones[x, p, s, f] * jones[y, q, s, f].conjugate()
+                    guess = jones[x, p, t, f] * jones[y, q, t, f].conjugate()
                     d, m = np.complex128(data[row, f, c]), guess * np.complex128(model[row, f, c])
                     w = float(weights[row, f if weights.shape[1] > 1 else 0, c])
                     value, square = w * (m.conjugate() * d), w * (m.real * m.real + m.imag * m.imag)
@@ -257,7 +273,7 @@ def _average(out, weight, data, model, weights, flags, rows, corrs, elements, bi
                         sums[bins[f]] += value
                         power[bins[f]] += square
                 for i in range(count):
-                    guess = jones[x, p, s, chans + i] * jones[y, q, s, chans + i].conjugate()
+                    guess = jones[x, p, t, chans + i] * jones[y, q, t, chans + i].conjugate()
                     size = guess.real * guess.real + guess.imag * guess.imag
                     if power[i] > 0 and 0 < size < np.inf:
                         out[s * rows.shape[0] + b, i, k] = guess * sums[i] / power[i]

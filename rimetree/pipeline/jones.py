@@ -7,11 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..graph.scope import Scope
+from ..plan.depends import depends
 from ..plan.program import Program
 from ..plan.subset import subset
 from ..plan.template import open_template
 from ..ring import Plane
 from ..trees.terms import Placed
+
+
+def own_axes(placed: Placed, antennas: Sequence[str]) -> frozenset[str]:
+    """The axes along which a term varies where its Parms do not."""
+    ns = Scope()
+    placed.build(ns, antennas)
+    forest = ns.forest()
+    return depends(dict(enumerate(forest.families)))[forest.names[f"{placed.key}:{antennas[0]}"][0]].axes
 
 
 def matrices(

@@ -60,7 +60,7 @@ def tabulate(
 
 
 def evaluated(
-    placed: Placed, antennas: Sequence[str], tables: GroupSolutions, group: Any, freq: np.ndarray, slots: slice
+    placed: Placed, antennas: Sequence[str], tables: GroupSolutions, group: Any, freq: np.ndarray, slots: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Matrices (nant, nfreq, nslot, 2, 2) of a solved term at some slots of a group, and statuses (nant, nslot).
 
