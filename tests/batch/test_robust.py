@@ -151,8 +151,8 @@ def test_equations_without_data_cannot_be_robust():
     ("options", "words"),
     [
         ({"robust": "student"}, "did you mean 'student-t'"),
-        ({"dof": 0}, "positive"),
-        ({"clip": float("nan")}, "positive"),
+        ({"dof": 0}, "dof must be .*above 0"),
+        ({"clip": float("nan")}, "clip must be .*above 0"),
     ],
 )
 def test_bad_options(options, words):
