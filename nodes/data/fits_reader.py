@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rimetree.errors import RimetreeError
+from rimetree.errors import DataError, RimetreeError
 from rimetree.graph import kinds
 from rimetree.graph.node import Function, option
 from rimetree.graph.registry import node
@@ -81,7 +81,10 @@ def _pixels(path: str) -> Pixels:
     """All numbers, in the precision of the file. Raises DataError."""
     cube = read_cube(path)
     single = cube.values.dtype.itemsize <= 4 and cube.values.dtype.kind == "f"
-    return Pixels(cube.values.astype(np.float32 if single else np.float64), cube.first, cube.step)
+    pixels = cube.values.astype(np.float32 if single else np.float64)
+    if not np.isfinite(pixels).any():
+        raise DataError(f"{path}: all its pixels are blank")
+    return Pixels(pixels, cube.first, cube.step)
 
 
 def _axes(path: str) -> tuple[str, ...]:

@@ -58,7 +58,10 @@ def interpolated(
 
     Linear along each axis, or `smooth`: cubic convolution (Keys 1981, IEEE Trans. ASSP 29, 1153, equations 15 and 19), whose
     slopes are continuous. A coordinate that is NaN makes NaN; so does a pixel, where `blank` is given, whatever it enters.
+    Raises ValueError where coordinates are complex.
     """
+    if any(map(jnp.iscomplexobj, at)):
+        raise ValueError("its coordinates are complex; give their Real parts, or what is meant")
     inside: Any = True
     axes = []
     for i, (x, edge) in enumerate(zip(at, beyond, strict=True)):

@@ -48,7 +48,7 @@ def read_fits(path: Path, what: str) -> FitsFile:
             matrix = np.atleast_2d(wcs.pixel_scale_matrix)
             units = np.array([unit.si.scale for unit in wcs.wcs.cunit])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read as {what}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path}: cannot be read as {what}: {str(error).strip().splitlines()[-1]}") from error
     types = [str(t) for t in wcs.wcs.ctype][: values.ndim]
     step, place, pixel = (np.asarray(x)[: values.ndim] for x in (np.diag(matrix), wcs.wcs.crval, wcs.wcs.crpix))
     if (np.abs(matrix - np.diag(np.diag(matrix))) > 1e-9 * np.abs(np.diag(matrix))[:, None]).any() or not step.all():

@@ -244,6 +244,23 @@ def test_wrong_options(beam, definition, message):
         ns.forest()
 
 
+@pytest.mark.parametrize(
+    ("blank", "l", "message"),
+    [
+        (True, 0.0, "x.fits: all its pixels are blank"),
+        (False, Meq.ToComplex(0.0, 0.1), "its coordinates are complex"),
+        (False, Meq.Composer(0.0, 0.1), "coordinate along 'l' must be a scalar"),
+    ],
+)
+def test_faults_of_values(tmp_path, blank, l, message):
+    path = write(tmp_path / "x.fits", np.full((5, 41, 41), np.nan if blank else 1.0))
+    ns = rt.Scope()
+    ns.beam << Meq.CoordTransform(Meq.FITSReader(path), l, 0.0, axes=("l", "m"))
+    with pytest.raises(rt.ForestError, match=rf"beam \(FITSReader\).*test_fits_reader.py:\d+.*{message}") as caught:
+        ns.forest().evaluate("beam", rt.Cells(freq=[1e9]))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_coordinates_that_leave_the_file(beam):
     """Where the beam is known before the fit, what it does not cover is left out and counted; else node and line are named."""
     cells = rt.Cells(time=(0, 8, 16), freq=[1e9])
