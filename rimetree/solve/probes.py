@@ -68,5 +68,8 @@ def shrunk(ratios: np.ndarray, alike: np.ndarray, seen: np.ndarray) -> tuple[np.
     result = common + 0.0
     whole = result[group] + trust[group] * (mean - common[group])
     left = trust * noise + noise / members
-    doubt = np.sqrt(left[group][seen]) / np.maximum(common[group][seen], 1e-100) / 2
-    return whole, float(np.sqrt((doubt**2).mean())) if seen.any() else 0.0
+    if not seen.any():
+        return whole, 0.0
+    known = common > 0
+    doubt = np.where(known, left / np.where(known, common, 1) ** 2, 1.0) / 4
+    return whole, float(np.sqrt(doubt[group][seen].mean()))
