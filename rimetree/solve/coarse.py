@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csr_array
 
 from .cg import Blocks
 from .joined import Class
@@ -73,7 +73,7 @@ class Coarse:
             self._add(result, part, np.einsum("sct,st->ct", part.w**2, 1 / part.value - 1))
         return result
 
-    def directions(self, count: int) -> tuple[csc_array, np.ndarray]:
+    def directions(self, count: int) -> tuple[csr_array, np.ndarray]:
         """All slow moves as the columns W of a sparse matrix (unknowns, moves), and what the inverse of M has times W W^T."""
         rows, values, more, total = [], [], [], 0
         for part in self.parts:
@@ -85,8 +85,8 @@ class Coarse:
             more.append((1 / part.value - 1).ravel())
             total += moves * intervals
         if not total:
-            return csc_array((count, 0)), np.empty(0)
-        made = coo_array((np.concatenate(values), np.concatenate(rows, 1)), shape=(count, total)).tocsc()
+            return csr_array((count, 0)), np.empty(0)
+        made = coo_array((np.concatenate(values), np.concatenate(rows, 1)), shape=(count, total)).tocsr()
         return made, np.concatenate(more)
 
     def matrix(self, blocks: Blocks) -> Callable[[Vector], Vector]:

@@ -119,8 +119,8 @@ def _holding(
     a solve sees in its residual."""
     if not hold.shape[1]:
         return near
-    W, more = common.directions(count)
-    held = csc_array(sparse(inverse, count) @ hold + W @ ((W.T @ hold).multiply(more[:, None])))
+    (W, more), rows = common.directions(count), hold.tocsr()
+    held = sparse(inverse, count) @ rows + W @ (W.T @ rows).multiply(more[:, None]).tocsr()
     inner = splu(csc_array(eye_array(hold.shape[1]) + hold.T @ held))
 
     def apply(r: np.ndarray) -> np.ndarray:
