@@ -39,7 +39,7 @@ def matching(path: Path, spec: Any) -> np.ndarray:
     for part in parts_of(spec, "intent"):
         hits = np.array([any(fnmatch.fnmatchcase(word, str(part)) for word in state) for state in known], bool)
         if not hits.any():
-            listed = f"the Measurement Set has {', '.join(words)}" if words else "the Measurement Set says no intents"
+            listed = f"{path} has {', '.join(words)}" if words else f"{path} says no intents"
             raise ConfigError(f"intent={spec!r}: there is no intent {part!r}{nearest(str(part), words)}; {listed}")
         found |= hits
     return found

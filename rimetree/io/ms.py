@@ -248,14 +248,14 @@ class MeasurementSet:
         spec, meta, index = self.selection, self._meta, self._index
         keep = index.antenna1 != index.antenna2
         if spec.field is not None:
-            keep &= np.isin(index.field, choose(spec.field, meta.fields, "field"))
+            keep &= np.isin(index.field, choose(spec.field, meta.fields, "field", self.path))
         if spec.spw is not None:
             spw = np.array([s for s, _ in meta.descriptions])[index.ddid]
-            keep &= np.isin(spw, choose(spec.spw, meta.spws, "spw"))
+            keep &= np.isin(spw, choose(spec.spw, meta.spws, "spw", self.path))
         if spec.scans is not None:
-            keep &= np.isin(index.scan, choose_numbers(spec.scans, index.scan, "scans"))
+            keep &= np.isin(index.scan, choose_numbers(spec.scans, index.scan, "scans", self.path))
         if spec.antennas is not None:
-            chosen = choose(spec.antennas, meta.antennas, "antennas")
+            chosen = choose(spec.antennas, meta.antennas, "antennas", self.path)
             keep &= np.isin(index.antenna1, chosen) & np.isin(index.antenna2, chosen)
         if spec.intent is not None:
             keep &= with_intent(self.path, self._table, spec.intent)

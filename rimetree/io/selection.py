@@ -41,7 +41,7 @@ class Selection:
         return ", ".join(f"{k}={v!r}" for k, v in given.items()) or "everything"
 
 
-def choose(spec: Any, valid: Sequence[Named], what: str) -> list[int]:
+def choose(spec: Any, valid: Sequence[Named], what: str, where: Any = "the Measurement Set") -> list[int]:
     """Numbers of the items that `spec` selects: a name, a number, a glob, "1~3", a comma-separated string, or a list.
 
     Raises `ConfigError` listing what exists where anything selects nothing.
@@ -52,12 +52,12 @@ def choose(spec: Any, valid: Sequence[Named], what: str) -> list[int]:
         if not ids:
             known = ", ".join(f"{item.name} ({item.id})" if item.name else str(item.id) for item in valid[:50])
             hint = nearest(part, (item.name for item in valid))
-            raise ConfigError(f"{what}={spec!r}: there is no {what} {part!r}{hint}; the Measurement Set has {known}")
+            raise ConfigError(f"{what}={spec!r}: there is no {what} {part!r}{hint}; {where} has {known}")
         found += ids
     return sorted(set(found))
 
 
-def choose_numbers(spec: Any, valid: Iterable[int], what: str) -> list[int]:
+def choose_numbers(spec: Any, valid: Iterable[int], what: str, where: Any = "the Measurement Set") -> list[int]:
     """Numbers out of `valid` by "1~3,5", an int or a list; `ConfigError` where one does not exist."""
     present = sorted({int(v) for v in valid})
     found: list[int] = []
@@ -67,7 +67,7 @@ def choose_numbers(spec: Any, valid: Iterable[int], what: str) -> list[int]:
             raise ConfigError(f"{what}={spec!r}: expected numbers such as 3, [1, 2] or '1~3,5', not {part!r}")
         inside = [n for n in present if limits[0] <= n <= limits[1]]
         if not inside:
-            raise ConfigError(f"{what}={spec!r}: there is no {part!r}; the Measurement Set has {_short(present)}")
+            raise ConfigError(f"{what}={spec!r}: there is no {part!r}; {where} has {runs(present)}")
         found += inside
     return sorted(set(found))
 
@@ -136,7 +136,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _short(numbers: Sequence[int]) -> str:
+def runs(numbers: Sequence[int]) -> str:
     """Numbers as text, runs written first~last."""
     array = np.asarray(numbers)
     runs = np.split(array, np.flatnonzero(np.diff(array) != 1) + 1)

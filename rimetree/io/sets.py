@@ -65,7 +65,7 @@ class MeasurementSets:
             open_main(path).close()
         metas = [read_metadata(path) for path in self.paths]
         numbers, known = _windows(metas)
-        wanted = {w.id for w in known} if spw is None else set(choose(spw, known, "spw"))
+        wanted = {w.id for w in known} if spw is None else set(choose(spw, known, "spw", self.path))
         own = [{mine: number for mine, number in of_set.items() if number in wanted} for of_set in numbers]
         options: list[dict[str, Any]] = [
             {

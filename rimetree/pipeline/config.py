@@ -22,12 +22,16 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def plain(check: Any, *args: Any) -> Any:
-    """`check(*args)`, its ConfigError turned into what pydantic collects."""
-    try:
-        return check(*args)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
+class Mistakes(list[str]):
+    """What is wrong with a block, found one after another."""
+
+    def of(self, instead: Any, check: Any, *args: Any) -> Any:
+        """`check(*args)`; where that raises, the mistake is noted and `instead` taken."""
+        try:
+            return check(*args)
+        except (ConfigError, ValueError) as error:
+            self.append(str(error))
+            return instead
 
 
 def per_step(name: str, value: Any, count: int) -> list[Any]:
@@ -88,6 +92,12 @@ class Step(Block):
     words: str
 
 
+LISTS = (
+    "time_interval", "freq_interval", "phase_only", "phase_offset", "preapply_time_interp", "step_spw", "combine",
+)  # fmt: skip
+"""Keys that have a value per step, or one for all."""
+
+
 class Solve(Block):
     """Solve terms one after another, each with those before it applied, interpolated to every datum."""
 
@@ -145,41 +155,45 @@ class Solve(Block):
     def _complete(self) -> Solve:
         if not self.jones:
             raise ValueError("jones: expected one or more terms such as [K, G]")
-        count = len(self.jones)
-        lists = {
-            name: per_step(name, getattr(self, name), count)
-            for name in (
-                "time_interval",
-                "freq_interval",
-                "phase_only",
-                "phase_offset",
-                "preapply_time_interp",
-                "step_spw",
-                "combine",
-            )
-        }
-        fields, scans = _fields(self.field, count), _scans(self.scans, count)
-        intents = _fields(self.intent, count, "intent")
+        count, wrong = len(self.jones), Mistakes()
+        lists = {name: self._per_step(name, wrong) for name in LISTS}
+        nothing = [None] * count
+        fields = wrong.of(nothing, _fields, self.field, count)
+        scans = wrong.of(nothing, _scans, self.scans, count)
+        intents = wrong.of(nothing, _fields, self.intent, count, "intent")
         if not _sets(self.ms):
-            raise ValueError("ms: expected the path of a Measurement Set, or a list of one or more")
+            wrong.append("ms: expected the path of a Measurement Set, or a list of one or more")
         if self.flag_residuals and not self.residual_threshold:
-            raise ValueError("flag_residuals: say beyond how many sigmas: residual_threshold: 5")
-        for i, key in enumerate(syntax.keys(self.jones)):
-            kind = self.jones[i]
-            made = plain(_term, kind, lists["phase_only"][i], lists["phase_offset"][i])
-            solint = plain(_named, f"time_interval of {key}", syntax.time_interval, lists["time_interval"][i])
-            freqint = plain(_named, f"freq_interval of {key}", syntax.freq_interval, lists["freq_interval"][i])
-            interp = one_of("preapply_time_interp", lists["preapply_time_interp"][i], TIMES)
+            wrong.append("flag_residuals: say beyond how many sigmas: residual_threshold: 5")
+        keys = syntax.keys(self.jones)
+        for i, (key, kind) in enumerate(zip(keys, self.jones, strict=True)):
+            made = wrong.of(None, _term, kind, lists["phase_only"][i], lists["phase_offset"][i])
+            solint = [
+                wrong.of(None, _named, f"{name} of {key}", getattr(syntax, name), lists[name][i])
+                for name in ("time_interval", "freq_interval")
+            ]
+            interp = wrong.of("nearest", one_of, "preapply_time_interp", lists["preapply_time_interp"][i], TIMES)
+            combined = wrong.of(False, _combined, lists["combine"][i])
             spw = lists["step_spw"][i] if lists["step_spw"][i] is not None else self.spw
             words = f"{key}, time {lists['time_interval'][i]}, frequency {lists['freq_interval'][i]}"
-            self.steps.append(
-                Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], intent=intents[i], spw=spw,
-                     combined=_combined(lists["combine"][i]), solint=(solint, freqint), interp=interp, words=words)
-            )  # fmt: skip
+            if not wrong:
+                self.steps.append(
+                    Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], intent=intents[i], spw=spw,
+                         combined=combined, solint=(solint[0], solint[1]), interp=interp, words=words)
+                )  # fmt: skip
         if self.joint is not None:
             names = [] if self.joint == "none" else self.joint
-            self.joint = [plain(syntax.resolve, name, [s.key for s in self.steps], "joint") for name in names]
+            self.joint = [wrong.of(name, syntax.resolve, name, keys, "joint") for name in names]
+        if wrong:
+            raise ValueError("\n".join(dict.fromkeys(wrong)))
         return self
+
+    def _per_step(self, name: str, wrong: Mistakes) -> list[Any]:
+        """The values of a key, one per step; of its default where there are too many or few."""
+        count = len(self.jones)
+        default = type(self).model_fields[name].default
+        found: list[Any] = wrong.of([default] * count, per_step, name, getattr(self, name), count)
+        return found
 
     @property
     def backend(self) -> str:

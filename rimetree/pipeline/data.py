@@ -85,7 +85,7 @@ class Data:
 
     def windows(self, spec: Any, combined: bool = False) -> Iterator[Window]:
         """The spectral windows that a step asks for, `combined`: all as one. ConfigError where there is no such window or channel."""
-        found = dict(syntax.windows(spec, self.whole.spws))
+        found = dict(syntax.windows(spec, self.whole.spws, self.path))
         for part in [found] if combined else [{number: chosen} for number, chosen in found.items()]:
             freq = np.concatenate([s.freq for s in self.whole.spws if s.id in part])
             corrs = {c for g in self.whole.groups if g.spw_id in part for c in g.corrs}

@@ -40,7 +40,7 @@ def check(content: Mapping[str, Any], source: str = "configuration", lines: Mapp
         return Config.model_validate(content)
     except ValidationError as error:
         known = lines or {}
-        found = sorted({_mistake(e, known) for e in _distinct(error)})
+        found = sorted({mistake for e in _distinct(error) for mistake in _mistakes(e, known)})
         places = [f"{source}:{line}: {text}" if line else f"{source}: {text}" for line, text in found]
         head = [f"{source}: {len(places)} mistakes:"] if len(places) > 1 else []
         indent = "  " if head else ""
@@ -64,20 +64,21 @@ def _place(loc: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def _mistake(item: Mapping[str, Any], lines: Mapping[Any, int]) -> tuple[int, str]:
+def _mistakes(item: Mapping[str, Any], lines: Mapping[Any, int]) -> list[tuple[int, str]]:
+    """(line, text) of each: what a block finds of itself is several, a line each."""
     place = item["loc"]
     name = ".".join(map(str, place))
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 0)
     if item["type"] == "extra_forbidden":
         valid = [key for key in _model_at(place[:-1]).model_fields if key != "steps"]
-        return line, f"{name}: there is no such key{nearest(place[-1], valid)}; keys here are {', '.join(valid)}"
+        return [(line, f"{name}: there is no such key{nearest(place[-1], valid)}; keys here are {', '.join(valid)}")]
     if item["type"] == "missing":
-        return line, f"{name}: is required"
+        return [(line, f"{name}: is required")]
     if item["type"] == "value_error":
-        reason = str(item["ctx"]["error"])
-        return line, f"{name}: {reason}" if name else reason
+        reasons = str(item["ctx"]["error"]).splitlines()
+        return [(line, f"{name}: {reason}" if name else reason) for reason in reasons]
     reason = item["msg"][0].lower() + item["msg"][1:]
-    return line, f"{name}: {reason.replace('input should be', 'expected')}, not {_shown(item['input'])}"
+    return [(line, f"{name}: {reason.replace('input should be', 'expected')}, not {_shown(item['input'])}")]
 
 
 def _model_at(place: Sequence[Any]) -> type[BaseModel]:

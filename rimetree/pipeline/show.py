@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..io.caltable import CalFile, CalTable
+from ..io.selection import runs
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable, counts
 from ..trees.terms.base import Param
 from .interpolate import kind_of
@@ -26,7 +28,10 @@ def info(path: str | Path) -> str:
     for table in file.tables:
         a, f, t = table.flags.shape
         place = f"{table.key} {table.field or '(all fields)'}, spw {table.spw}"
-        scans = f"scans {', '.join(map(str, np.unique(table.scan)))}"
+        numbers = json.loads(table.attrs.get("scans", "null")) or np.unique(
+            table.scan
+        )  # that of a cell is its first one
+        scans = f"scans {runs(numbers)}"
         reference = table.attrs.get("ref_ant_name", "unknown")
         flagged = 100 * table.flags.mean() if table.flags.size else 0.0
         lines.append(

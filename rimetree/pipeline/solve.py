@@ -321,6 +321,7 @@ class SolveRun:
             "preapply_chain": json.dumps([kind for _, kind, _, _ in self.external] + earlier),
             "feed_basis": "CIRCULAR" if window.band.circular else "LINEAR",
             "freq_ref": window.band.centre,
+            "scans": json.dumps(np.unique(group.scan).tolist()),
             "model_col": block.model_col,
         }
 

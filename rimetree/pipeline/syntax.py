@@ -48,11 +48,11 @@ def _interval(value: Any, convert: Any, unit: str, cell: str, examples: str) -> 
     return f"{number!r}{unit}"
 
 
-def windows(spec: Any, valid: Sequence[Any]) -> list[tuple[int, np.ndarray | None]]:
+def windows(spec: Any, valid: Sequence[Any], where: str = "the Measurement Set") -> list[tuple[int, np.ndarray | None]]:
     """Spectral windows of "0:10~20;30~40,1", "*", 3, "name" or a list, each with its channels (nchan,) or None for all.
 
     Channels are numbered from 0, both ends included; or given by frequency as "0:1.40~1.42GHz;1450~1460MHz": those whose
-    centres are inside. `valid`: what has id, name and freq. ConfigError where there is none.
+    centres are inside. `valid`: what has id, name and freq. ConfigError, naming `where` they are looked for, where there is none.
     """
     text = ",".join(map(str, spec)) if isinstance(spec, (list, tuple)) else "" if spec is None else str(spec).strip()
     if text in ("", "*"):
@@ -61,7 +61,7 @@ def windows(spec: Any, valid: Sequence[Any]) -> list[tuple[int, np.ndarray | Non
     freqs = {window.id: window.freq for window in valid}
     for part in text.split(","):
         name, mark, channels = part.strip().partition(":")
-        ids = [w.id for w in valid] if name in ("", "*") else choose(name, valid, "spw")
+        ids = [w.id for w in valid] if name in ("", "*") else choose(name, valid, "spw", where)
         for number in ids:
             chosen = _channels(channels, freqs[number], f"spw {part.strip()!r}") if mark else None
             before = found.get(number)

@@ -342,7 +342,7 @@ def test_autocorrelations_are_left_alone(kit):
 
 def test_selections_that_are_empty_or_unknown(kit, seen):
     for wrong, kind, message in [
-        ({"field": "3C147"}, rt.ConfigError, "there is no field '3C147'; the Measurement Set has field0"),
+        ({"field": "3C147"}, rt.ConfigError, "there is no field '3C147'; .* has field0"),
         ({"spw": 3}, rt.ConfigError, "there is no spw 3"),
         (
             {"antennas": ["ant00"]},
@@ -350,7 +350,7 @@ def test_selections_that_are_empty_or_unknown(kit, seen):
             r"no cross-correlations with antennas=\['ant00'\]. There are: field 'field0'",
         ),
         ({"taql": "TIME < 0"}, rt.DataError, "no cross-correlations with taql='TIME < 0'. There are"),
-        ({"scans": 7}, rt.ConfigError, "scans=7: there is no 7; the Measurement Set has 1"),
+        ({"scans": 7}, rt.ConfigError, "scans=7: there is no 7; .* has 1"),
     ]:
         with pytest.raises(kind, match=message):
             kit.diagonal(rt.MeasurementSet(seen.path, **wrong)).forest().run(seen)

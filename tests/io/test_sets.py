@@ -187,7 +187,5 @@ def test_intents(make_ms, edit):
     for spec, scan in (("*CALIBRATE_PHASE*", scans[0]), (["OBSERVE_TARGET*"], scans[1])):
         with MeasurementSet(path, intent=spec) as ms:
             assert set(ms.groups[0].scan.tolist()) == {scan}
-    with pytest.raises(
-        rt.ConfigError, match=r"no intent 'CALIBRATE_FLUX\*'; the Measurement Set has CALIBRATE_PHASE#ON_SOURCE"
-    ):
+    with pytest.raises(rt.ConfigError, match=r"no intent 'CALIBRATE_FLUX\*'; .* has CALIBRATE_PHASE#ON_SOURCE"):
         MeasurementSet(path, intent="CALIBRATE_FLUX*")
