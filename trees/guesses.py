@@ -27,6 +27,8 @@ class Seen:
     pairs   (nbaseline, 2): antennas; `order`: all antennas, the reference first
     freq    (nchan,) Hz; 1 where the channels are summed too; `centre` Hz
     linked  the phase between x and y is to be found too
+
+    For terms that turn the polarisation x and y are the circular hands, whatever the feeds.
     """
 
     sums: np.ndarray
@@ -59,6 +61,51 @@ class Seen:
         p, q = self.pairs.T
         total: np.ndarray = (self.sums[1] * x[p].conj() * y[q] + (self.sums[2] * y[p].conj() * x[q]).conj()).sum(0)
         return total
+
+
+def fit_turns(seen: Seen) -> np.ndarray:
+    """Angles (rad; nant, ncell) that turn the polarisation: phases that the circular hands have with opposite signs."""
+    power = seen.power[0] + seen.power[3]
+    angles = np.angle(fit_gains(seen.sums[0] + seen.sums[3].conj(), power, seen))
+    if seen.linked:
+        wave = np.exp(1j * angles)[..., None]
+        angles = angles + np.angle(seen.across(wave, wave.conj()).sum(-1)) / 2
+    return np.asarray(angles)
+
+
+def fit_rotations(seen: Seen, law: np.ndarray) -> np.ndarray:
+    """Coefficients a (nant, ncell) of angles a law, `law` (nchan,) any function of frequency, that turn the polarisation.
+
+    A band that is narrow against its frequency tells a by the bend of the phase only roughly, and then up to turns by the phase
+    itself, which has no constant of its own.
+    """
+    (coefs, _) = fit_each(seen.sums[0] + seen.sums[3].conj(), seen, _pure(law), [law])
+    if seen.linked:
+        wave = np.exp(1j * coefs[..., None] * law)
+        search = _pure(2 * law)
+        coefs = coefs + np.array([search(spectrum)[0] for spectrum in seen.across(wave, wave.conj())])
+    return np.asarray(coefs)
+
+
+def _pure(law: np.ndarray) -> Search:
+    """The wave exp(i a law) that a spectrum is, without a phase besides: among all by size, then near it by phase."""
+    trials, waves = _trials(law)
+    coarse = trials[1] - trials[0] if trials.size > 1 else np.pi / np.abs(law).max()
+    fine = np.pi / (PADDING * np.abs(law).max())
+    near = np.arange(-np.ceil(2 * coarse / fine), np.ceil(2 * coarse / fine) + 1) * fine
+    around = np.exp(-1j * near[:, None] * law)
+
+    def search(spectrum: np.ndarray) -> tuple[float, float]:
+        first = float(trials[np.abs(waves @ spectrum).argmax()])
+        centred = spectrum * np.exp(-1j * first * law)
+        powers = (around @ centred).real
+        # Tops a turn apart differ by less than what lies between two trials: they are compared where they are highest.
+        tops = np.flatnonzero((powers[1:-1] >= powers[:-2]) & (powers[1:-1] >= powers[2:])) + 1
+        places = near[tops] + np.array([_vertex(powers, int(top)) for top in tops]) * fine
+        heights = (np.exp(-1j * places[:, None] * law) @ centred).real
+        return first + (float(places[heights.argmax()]) if tops.size else 0.0), 0.0
+
+    return search
 
 
 def fit_delays(sums: np.ndarray, seen: Seen) -> tuple[np.ndarray, np.ndarray]:

@@ -136,8 +136,8 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def runs(numbers: Sequence[int]) -> str:
+def runs(numbers: Iterable[int]) -> str:
     """Numbers as text, runs written first~last."""
-    array = np.asarray(numbers)
+    array = np.array(list(numbers))
     runs = np.split(array, np.flatnonzero(np.diff(array) != 1) + 1)
     return ", ".join(f"{r[0]}~{r[-1]}" if r.size > 1 else str(r[0]) for r in runs if r.size)

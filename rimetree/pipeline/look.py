@@ -77,9 +77,12 @@ class _Catching(View):
 
 
 class Collector:
-    """Sums w conj(M) D over the cells of a term, per baseline."""
+    """Sums w conj(M) D over the cells of a term, per baseline; `circular`: of linear feeds, seen as circular ones."""
 
-    def __init__(self, ms: Any, solint: tuple[Any, Any], spectral: bool, elements: Collection[int]) -> None:
+    def __init__(
+        self, ms: Any, solint: tuple[Any, Any], spectral: bool, elements: Collection[int], circular: bool = False
+    ) -> None:
+        self.circular = circular
         self._ms, self.solint, self.spectral, self.elements = ms, solint, spectral, elements
         self._sums: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
 
@@ -99,10 +102,16 @@ class Collector:
         inside = slots[tile.start : tile.stop]
         bands = np.arange(chans.size) if self.spectral else chans
         places = correlations(tile.group.corrs)
+        flags, weights = tile.flags, tile.weights
+        if self.circular and min(places) >= 0:
+            data, model = (_circular(values, places) for values in (data, model))
+            flags = np.broadcast_to(flags.any(-1, keepdims=True), flags.shape)
+            weights = np.broadcast_to(weights.mean(-1, keepdims=True), weights.shape)
+            places = (0, 1, 2, 3)
         for element in self.elements:
             if places[element] >= 0:
                 cells = sums[element], power[element], inside, bands
-                in_turns(_correlate, *cells, data, model, tile.weights, tile.flags, tile.rows, places[element])
+                in_turns(_correlate, *cells, data, model, weights, flags, tile.rows, places[element])
 
     def cells(self, group: Any) -> int:
         """Number of solution intervals of a group."""
@@ -126,6 +135,13 @@ class Collector:
                 np.arange(nt) * nf + f,
                 Seen(sums[..., band], power[..., band], pairs, order, group.freq[band], centre, linked),
             )
+
+
+def _circular(values: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """RR, RL, LR, LL (..., 4) of four linear correlations: C V C^H with C = [[1, i], [1, -i]] / sqrt(2)."""
+    xx, xy, yx, yy = (values[..., place] for place in places)
+    even, odd, up, down = xx + yy, 1j * (yx - xy), xx - yy, 1j * (xy + yx)
+    return np.stack([even + odd, up + down, up - down, even - odd], -1) / 2
 
 
 @nb.njit(**OPTIONS)

@@ -247,7 +247,8 @@ class SolveRun:
             return None
         hands = hands if len(solved) == 1 else placed.term.hands
         elements = {"parallel": (0, 3), "cross": (1, 2)}.get(hands, (0, 1, 2, 3))
-        collector = Collector(view, placed.solint, placed.term.spectral, elements)
+        circular = placed.term.turns and not window.band.circular
+        collector = Collector(view, placed.solint, placed.term.spectral, elements, circular)
         columns = (self.block.data_col, self.block.model_col)
         look(view, left, right, fixed, columns, self._memory(), collector.add)
         linked = hands == "all" and any(s.polarised for s in surveys)
@@ -330,7 +331,7 @@ def guesses(step: Step, earlier: Sequence[Step]) -> bool:
     """Whether the start of a term is to be looked for: a gain begins at 1 where an earlier term has taken its phases."""
     if type(step.term).guess is Term.guess:
         return False
-    if step.term.spectral or step.term.hands == "cross":
+    if step.term.spectral or step.term.turns or step.term.hands == "cross":
         return True
     return not any(
         set(s.field or ()) == set(step.field or ()) and any(p.refer for p in s.term.params.values()) for s in earlier

@@ -63,6 +63,26 @@ def test_set_changes_keys(rimetree, config, tmp_path: Path):
     assert CalFile.load(tmp_path / "s.h5").tables[0].time.size == 2  # 3 slots of 10 s
 
 
+def test_info_says_all_scans_of_a_solution(rimetree, config, tmp_path: Path):
+    assert rimetree("run", config, "--set", "solve.0.time_interval=inf", "--set", "apply=null").code == 0
+    assert "1 time, scans 1~2, reference" in rimetree("info", tmp_path / "s.h5").out
+
+
+def test_a_block_says_all_its_mistakes():
+    block = {"ms": "x.ms", "output": "o.h5", "jones": ["K", "GX"], "time_interval": ["inf"] * 3, "freq_interval": "4MH"}
+    with pytest.raises(ConfigError) as caught:
+        check({"solve": block})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5 and "4 mistakes" in lines[0]  # the interval is wrong for both terms
+    for words in (
+        "there is no Jones term 'GX'",
+        "time_interval has 3 values",
+        "freq_interval of K0",
+        "freq_interval of GX0",
+    ):
+        assert words in str(caught.value)
+
+
 def test_a_dry_run_says_the_plan(rimetree, config, tmp_path: Path):
     result = rimetree("run", config, "--dry-run", "--set", "solve.0.time_interval=30s")
     assert result.code == 0, result.err

@@ -206,6 +206,26 @@ def test_everything_of_a_polarised_field_in_any_order(observe, order: list[str],
     assert abs(np.angle(np.exp(1j * wrong))) < 0.005
 
 
+@pytest.mark.parametrize("name", ["R", "F"])
+@pytest.mark.parametrize("feed", ["linear", "circular"])
+def test_rotations_begin_in_the_right_turn(observe, feed: str, name: str):
+    """Any angle; Faraday rotation that turns the plane many times, of a polarised source."""
+    rng = np.random.default_rng(14)
+    seen = observe(corrs=feed)
+    law = (299792458.0 / seen.freq) ** 2 if name == "F" else np.ones(16)
+    true = rng.uniform(-1, 1, 6) * (2000 if name == "F" else np.pi)
+    angle = (true[:, None] * law)[:, None]
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.stack([c, -s, s, c], -1).reshape(6, 1, 16, 2, 2)
+    if feed == "circular":
+        turn = diagonal(np.stack([np.exp(1j * angle), np.exp(-1j * angle)], -1))
+    sky = Sky(seen, turn, MODEL["polarised"], noise=0.1)
+    found = solve(seen, {"jones": [name]}, [f"{name}0"])[f"{name}0"]
+    assert max(sky.left_over()) < 1.05
+    if name == "F":
+        np.testing.assert_allclose(found.parms["rm"].values.ravel(), true, atol=0.5)  # a turn is 68 rad/m^2
+
+
 @pytest.mark.parametrize("feed", ["linear", "circular"])
 def test_leakages_err_by_the_noise(observe, feed: str):
     """Least squares linearised in numpy: the covariance of 12 complex leakages from all four hands."""

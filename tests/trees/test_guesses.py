@@ -118,3 +118,41 @@ def test_electron_contents_and_delays(seed: int):
     got = np.exp(1j * (at[:, None] + late[:, None] * turns + bent[:, None] * law))
     agreement = np.abs((got * wave.conj() * (got * wave.conj())[0].conj()).mean(1))
     assert agreement.min() > 0.9
+
+
+def turned(angles: np.ndarray, pairs: np.ndarray, freq: np.ndarray, polarised: float, rng: np.random.Generator) -> Seen:
+    """Noisy sums in circular hands of data turned by angles (nant, nchan): RR by a_p - a_q, RL by a_p + a_q, and so on."""
+    p, q = (np.exp(1j * angles[pairs[:, i]]) for i in (0, 1))
+    clean = np.stack([p * q.conj(), polarised**2 * p * q, polarised**2 * (p * q).conj(), p.conj() * q])[:, :, None]
+    noise = rng.normal(size=(2, *clean.shape)) * np.array([1, polarised, polarised, 1])[:, *[None] * 3]
+    power = np.broadcast_to(np.array([1, polarised**2, polarised**2, 1])[:, *[None] * 3], clean.shape)
+    sums = clean + 0.2 * (noise[0] + 1j * noise[1])
+    return Seen(sums, power, pairs, range(len(angles)), freq, freq.mean(), linked=polarised > 0)
+
+
+@pytest.mark.parametrize("polarised", [0, 0.3])
+@pytest.mark.parametrize("kind", ["R", "F"])
+def test_rotations_and_faraday_rotations(kind: str, polarised: float):
+    """200 random truths: no wrong turn. Rotations by half a turn, of all antennas or of circular hands, are no rotations."""
+    rng = np.random.default_rng(7)
+    pairs = np.array(np.triu_indices(7, 1)).T
+    for _ in range(200):
+        freq = rng.uniform(0.2e9, 1.5e9) + np.linspace(0, 64e6, 32)
+        law = (299792458.0 / freq) ** 2 if kind == "F" else np.ones(32)
+        true = rng.uniform(-1, 1, 7) * (0.4 * np.pi / np.abs(np.diff(law)).max() if kind == "F" else np.pi)
+        looked = turned(true[:, None] * law, pairs, freq if kind == "F" else freq[:1], polarised, rng)
+        if kind == "F":
+            found = guesses.fit_rotations(looked, law)
+        else:
+            one = Seen(
+                *(v.sum(-1, keepdims=True) for v in (looked.sums, looked.power)),
+                pairs,
+                looked.order,
+                freq[:1],
+                0,
+                polarised > 0,
+            )
+            found = guesses.fit_turns(one)
+        wrong = (found - true[:, None]) * law
+        assert wrapped(wrong - wrong[0]).max() < 0.5  # of the radian and a half at which a fit would go astray
+        assert not polarised or wrapped(2 * wrong).max() < 1

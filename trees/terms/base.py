@@ -89,6 +89,8 @@ class Term:
     solvable: ClassVar[bool] = True
     spectral: ClassVar[bool] = False
     """Varies in frequency within a solution interval: guesses need the channels apart."""
+    turns: ClassVar[bool] = False
+    """Turns the polarisation: guesses see circular hands, whatever the feeds."""
     gives_up: ClassVar[Mapping[str, str]] = {}
     """Phases that `settle` may give up, and the column ("x", "y") that each turns."""
     delays: ClassVar[Sequence[str]] = ()

@@ -11,7 +11,7 @@ import numpy as np
 from rimetree.graph.definition import Definition
 from rimetree.graph.registry import Meq
 
-from ..guesses import Seen, fit_delays_and_waves, fit_waves
+from ..guesses import Seen, fit_delays_and_waves, fit_rotations, fit_waves
 from .base import Band, Param, Term, diagonal, rotation, wave
 
 TEC = -8.4479745e9
@@ -96,6 +96,14 @@ class Faraday(Term):
     name = "F"
     params = {"rm": Param(0.0, unit="rad/m^2")}
     diagonal = False
+    spectral = True
+    turns = True
 
     def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
         return rotation(p["rm"] * (LIGHT**2 / (Meq.Freq() * Meq.Freq())), band)
+
+    def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
+        return {"rm": fit_rotations(seen, LIGHT**2 / seen.freq**2)}
+
+    def moved(self, values: Mapping[str, np.ndarray], old: float, new: float) -> Mapping[str, np.ndarray]:
+        return {}  # there is no reference frequency

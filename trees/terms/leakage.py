@@ -17,7 +17,7 @@ class Leakage(Term):
     """[[1, xy], [yx, 1]]: what of y is seen by x, and of x by y (of L by R, and of R by L), per antenna.
 
     An unpolarised model leaves xy + c, yx - conj(c) free to first order: there xy of the reference antenna stays 0.
-    The start is 0: leakages are small, and the equation is then nearly linear.
+    The start is 0: leakages are small, and the first Gauss-Newton step is the linear least squares of cross over parallel hands.
     """
 
     name = "D"

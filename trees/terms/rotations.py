@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rimetree.graph.definition import Definition
 
+from ..guesses import Seen, fit_turns
 from .base import Band, Param, Term, rotation
 
 
@@ -16,9 +19,13 @@ class Rotation(Term):
     name = "R"
     params = {"angle": Param(0.0, angle=True, unit="rad")}
     diagonal = False
+    turns = True
 
     def matrix(self, p: Mapping[str, Any], band: Band) -> Definition:
         return rotation(p["angle"], band)
+
+    def guess(self, seen: Seen) -> Mapping[str, np.ndarray]:
+        return {"angle": fit_turns(seen)}
 
 
 class Parallactic(Term):
