@@ -52,7 +52,7 @@ def test_every_mount_turns_as_astropy_says(observe, edit, offline):
 
 
 def test_a_mount_that_is_not_known_is_named(observe, edit):
-    with pytest.raises(DataError, match=r"ant00 has mount 'SPACE-HALCA'.*one of alt-az, equatorial"):
+    with pytest.raises(DataError, match=r"ant00 has mount 'SPACE-HALCA'.*one of 'alt-az', 'equatorial'"):
         mounted(observe(), edit, ["SPACE-HALCA"])
 
 
