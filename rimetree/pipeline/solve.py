@@ -124,7 +124,7 @@ class SolveRun:
             "backend": block.backend,
             **self.solver,
         }
-        together = (hands == "all" and polarised) or self._mixed(work)
+        together = hands != "parallel" and ((hands == "all" and polarised) or self._mixed(work))
         if block.residual_threshold:
             options |= {"robust": "clip", "clip": block.residual_threshold}
         data: Any = view

@@ -133,6 +133,21 @@ def test_turning_feeds(observe, feed: str):
     assert max(sky.left_over()) < 1.05
 
 
+def test_parallel_hands_know_no_phase_between_x_and_y_however_feeds_turn(observe):
+    """So that of the reference antenna is 0 in both, in every slot."""
+    seen = observe()
+    with MeasurementSet(seen.path) as ms:
+        angle = feed_angles(ms, ms.groups[0])
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.stack([c, s, -s, c], -1).reshape(6, 12, 1, 2, 2)
+    sky = Sky(seen, diagonal(gains(np.random.default_rng(11))) @ turn, MODEL["unpolarised"])
+    step = {"jones": ["G"], "time_interval": "1slot", "apply_parang": True, "ref_ant": "ant00"}
+    found = solve(seen, step, ["G0"], apply_parang=True)["G0"]
+    for element in (found.parms["x"], found.parms["y"]):
+        assert np.abs(np.angle(element.values[0])).max() < 1e-9
+    assert sky.left_over()[0] < 1.05
+
+
 def test_parallactic_angles_are_those_of_spherical_trigonometry(observe):
     """tan q = sin H / (tan phi cos dec - sin dec cos H), with the sidereal time of a mean Earth (good to a degree here)."""
     with MeasurementSet(observe().path) as ms:
