@@ -12,8 +12,9 @@ from .gram import BLOCK, load, scratch
 from .memory import OPTIONS
 from .threads import take
 
-SINGULAR = 1e-14
-"""A Cholesky pivot below this fraction of its diagonal element is zero: that plane is a combination of earlier ones."""
+SINGULAR = 1e-11
+"""A Cholesky pivot below this fraction of its diagonal element is zero: that plane is a combination of earlier ones. Without an order by
+size, rounding errors grow by one over the root of the smallest pivot: less than eps^(2/3) would let them become pivots."""
 
 LANES = 64
 """Cells factored at a time."""

@@ -95,6 +95,26 @@ def test_direct_is_factor_where_cells_hold_one_datum(make_case: Any, seed: int, 
         assert lost == samples[2][e]
 
 
+@pytest.mark.parametrize("field", [0.3, 1.0], ids=["unresolved", "barely resolved"])
+def test_forty_planes_that_hardly_differ(field: float) -> None:
+    """Sources so close that few of their fringes are independent: chi-squared is that of the data at fluxes that explain them."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        place, u = rng.uniform(-field, field, 40), rng.uniform(-1, 1, 300)
+        planes = np.exp(2j * np.pi * u[:, None] * place).astype(np.complex64).astype(complex)
+        data = planes @ rng.uniform(0, 1, 40) + np.array([1, 1j]) @ rng.normal(size=(2, 300))
+        both = np.concatenate([planes, -data[:, None]], 1)
+        power = both.conj().T @ both
+        gram = np.where(np.tri(41, k=-1, dtype=bool).T | np.eye(41, dtype=bool), power.real, power.imag.T)
+        rr, ri, yr, yi, constant, _ = factors([gram[None, None, :, :, None]], np.full((1, 1, 1, 1), 300), 1, 1, 1, 1)[0]
+        factor, rest = (rr + 1j * ri)[0, :, :, 0, 0], (yr + 1j * yi)[0, :, 0, 0]
+        flux = np.linalg.lstsq(
+            np.concatenate([planes.real, planes.imag]), np.concatenate([data.real, data.imag]), 1e-6
+        )[0]
+        ours = (abs(factor @ flux + rest) ** 2).sum() + constant[0, 0]
+        np.testing.assert_allclose(ours, (abs(planes @ flux - data) ** 2).sum(), rtol=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_two_tiles_are_one_span(make_case: Any, seed: int) -> None:
     case = make_case(seed)
