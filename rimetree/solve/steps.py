@@ -154,7 +154,9 @@ def _judge(course, rules, v, k, chi2):
         elif kept < 0.25:  # steps that overshoot swing about a valley whose curvature the residuals add to
             damping = max(damping * 10, BRAKE)
     course.damping[0, v] = damping
-    if done or (small and not accept):
+    if done or (
+        small and not accept and np.isfinite(chi2)
+    ):  # beside what is not finite, steps are small by damping only
         course.status[v] = CONVERGED
     elif not accept and damping > LARGEST_DAMPING:
         course.status[v] = STALLED
