@@ -231,9 +231,10 @@ class ClassFit:
 
     # One span.
 
-    def run(self, span: Span, settings: Settings) -> Fitted:
-        """Sums over the tiles of the span, then the fit; the state receives coefficients, errors and statuses."""
-        return self._fit(self._sums(span, settings), settings)
+    def run(self, span: Span, settings: Settings, known: list[Equations] | None = None) -> Fitted:
+        """Sums over the tiles of the span, unless its equations are known, then the fit; the state receives coefficients, errors
+        and statuses."""
+        return self._fit(self._sums(span, settings, known), settings)
 
     def in_turn(self, span: Span, settings: Settings) -> list[Fitted]:
         """The same; time interval by time interval, each from the solution of the one before, where that is wanted or better."""
@@ -258,11 +259,13 @@ class ClassFit:
         other = before(parms, self.unknowns, fitted.first, own)
         return any(better(part, outcome, own, other, settings) for _, part, outcome in fitted.components)
 
-    def _sums(self, span: Span, settings: Settings) -> _Summed:
+    def _sums(self, span: Span, settings: Settings, known: list[Equations] | None = None) -> _Summed:
         first = self.state.parms[self.parms[0]]
         slots, chans = first.slot_interval[span.slots], first.chan_interval
         collapse_t, collapse_f = self.collapses()
         tgrid, fgrid = AxisGrid.of(slots - int(slots[0]), collapse_t), AxisGrid.of(chans, collapse_f)
+        if known is not None:
+            return _Summed(span, tgrid, fgrid, known, {}, 0)
         sums = SpanSums(self, span, tgrid, fgrid, backend(settings.backend))
         with self.clock("sums"), sums.backend.device():
             boundary = sums.collect()

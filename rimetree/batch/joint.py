@@ -1,7 +1,7 @@
 """Solve all Parms of a Solver jointly where they have different solution intervals, on one span of slots.
 
-Each class is fitted by itself first, the others held fixed: that brings a cold start near the minimum and finds the
-intervals without enough data. Then the data are summed over the cells of all classes, and everything moves at once.
+The data are summed over the cells of all classes. From these sums each class is fitted by itself first, the others held fixed: that
+brings a cold start near the minimum and finds the intervals without enough data. Then everything moves at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..plan.template import Template
-from ..solve.bilinear import pairs, squares
+from ..solve.bilinear import squares
 from ..solve.bounds import Constraints, Prior
 from ..solve.cell_sums import CellSums
 from ..solve.coupled import Coupled
@@ -27,14 +27,12 @@ from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
 from .fit import ClassFit, Fitted
-from .joint_grid import Axis, JointAtoms
+from .joint_grid import Axis
+from .joint_sums import JointSums
 from .known import constraints
 from .solvable import SolverNode
-from .span import Span, bind
+from .span import Span
 from .tiling import available_memory
-
-PARTS = 4_000_000
-"""Numbers of independent components times cells up to which chi2 is kept for each."""
 
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
@@ -62,12 +60,11 @@ class JointFit:
         time, freq = self.axes(span)
         if not self.fits(time, freq):
             return None
-        fitted = self.begin(span, settings)
-        problem, dropped = self._problem(span, time, freq, fitted)
-        x = np.concatenate(
-            [c._theta(f.first, f.intervals[0]).ravel() for c, f in zip(self.classes, fitted, strict=True)]
-        )
-        found = fit(problem, x, settings)
+        with self.classes[0].clock("sums"):
+            sums = JointSums.collect(self, span, time, freq)
+        fitted = self.begin(span, settings, sums)
+        problem = self._problem(sums, fitted)
+        found = fit(problem, sums.start(), settings)
         known = exchanges(problem, found, [own.meaning for own in self.classes])
         variance, way = variances(problem, found, known)
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
@@ -78,13 +75,17 @@ class JointFit:
             self.notes += self._words(problem, known, fitted, found.x)
             found, variance = self._settled(problem, found, variance, known)
         for item in fitted:
-            item.dropped = dropped
+            item.dropped = sums.dropped
         self._report(problem, found, variance, fitted, settings)
         return fitted
 
-    def begin(self, span: Span, settings: Settings) -> list[Fitted]:
-        """Fit each class by itself, the others held fixed."""
-        begun = {i: self.classes[i].run(span, settings) for i in sorted(range(len(self.classes)), key=self._precedence)}
+    def begin(self, span: Span, settings: Settings, sums: JointSums | None = None) -> list[Fitted]:
+        """Fit each class by itself, the others held fixed: from the sums of all where these say enough, else from the data."""
+        begun = {}
+        for i in sorted(range(len(self.classes)), key=self._precedence):
+            with self.classes[i].clock("sums"):
+                equations = sums.equations(i) if sums else None
+            begun[i] = self.classes[i].run(span, settings, equations)
         return [begun[i] for i in range(len(self.classes))]
 
     def _precedence(self, i: int) -> int:
@@ -114,63 +115,20 @@ class JointFit:
         sizes = [CellSums.bytes(m, t.elements.ntheta) for t, m in zip(self.whole.tables, members, strict=True)]
         return sum(sizes) * time.count * freq.count
 
-    def _collect(self, sums: CellSums, span: Span, time: Axis, freq: Axis) -> tuple[dict[int, Any], int]:
-        """Add all tiles; returns the fixed planes that atoms use, on the cells, and how many data were dropped."""
-        whole, dropped = self.whole, 0
-        planes: dict[int, list[Any]] = {n: [] for n in whole.atoms.boundary}
-        for tile in span.tiles():
-            tensors = whole.cascade.tensors(tile)
-            for n, pieces in planes.items():
-                pieces.append(whole.cascade.boundary(tensors, n))
-            label, equation = time.label[tile.start - span.start : tile.stop - span.start], 0
-            for place, table in enumerate(whole.tables):
-                sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)
-                elements, flags, weights = whole.data(place, tile)
-                number = np.full(whole.families[table.family].size, -1)
-                number[whole.condeqs[place]] = np.arange(len(whole.condeqs[place]))
-                dropped += sums.add(
-                    equation, number, np.array(table.real), table.planes, sources, tile.rows, elements, label, freq.label,
-                    flags, weights,
-                )  # fmt: skip
-                equation += len(table.forms)
-        boundary = {n: [_on_cells(p, time, freq) for p in zip(*pieces, strict=True)] for n, pieces in planes.items()}
-        return boundary, dropped
-
-    def _problem(self, span: Span, time: Axis, freq: Axis, fitted: Sequence[Fitted]) -> tuple[Coupled, int]:
-        whole = self.whole
-        atoms = JointAtoms(whole, self.classes, span, time, freq)
-        count = time.count * freq.count
-        forms = [f.members(rows) for t, rows in zip(whole.tables, whole.condeqs, strict=True) for f in t.forms]
-        components = self._components(fitted)
-        members, seen = self.parts(forms, components)
-        if len(seen) * count > PARTS:
-            components = [np.minimum(c, 0) for c in components]
-            members, seen = self.parts(forms, components)
-        classes = self.class_list(components, seen, time, freq)
-        table, stems = pairs(forms, members)
-        sums = CellSums.empty(table, (time.count, freq.count), *atoms.layout())
-        boundary, dropped = self._collect(sums, span, time, freq)
-        keep = np.ones((len(seen), count), bool)
+    def _problem(self, made: JointSums, fitted: Sequence[Fitted]) -> Coupled:
+        """All classes, without the data of intervals that are lost."""
+        sums = made.sums
+        classes = self.class_list(made.components, made.parts, made.time, made.freq)
+        keep = np.ones((len(made.parts), sums.count), bool)
         for own, item in zip(classes, fitted, strict=True):
             for _, part, outcome in item.components:
                 of = own.of_part == own.component[part.unknowns[0]]
                 keep[of] &= ~np.isin(outcome.status, LOST)[own.cell]
         sums.keep(keep)
-        problem = Coupled(
-            tuple(classes), sums.of_cells(sums.data), self.prior(classes), stems, squares(table, stems, atoms.alike()), sums,
-            atoms.evaluator(boundary),
+        return Coupled(
+            tuple(classes), sums.of_cells(sums.data), self.prior(classes), made.stems,
+            squares(sums.table, made.stems, made.atoms.alike()), sums, made.points,
         )  # fmt: skip
-        return problem, dropped
-
-    def _components(self, fitted: Sequence[Fitted]) -> list[np.ndarray]:
-        """Component of each unknown within its class, -1 where no equation sees it."""
-        result = []
-        for own, item in zip(self.classes, fitted, strict=True):
-            label = np.full(own.unknowns.count, -1)
-            for k, (_, part, _) in enumerate(item.components):
-                label[part.unknowns] = k
-            result.append(label)
-        return result
 
     def parts(self, forms: Sequence[Form], components: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Equations that see the same component of every class are one part: that of every member of each equation,
@@ -331,10 +289,3 @@ def _kinds(own: ClassFit) -> np.ndarray:
     part[own.retract.gains + 1] = 1
     keys = np.stack([np.unique(names, return_inverse=True)[1], own.meaning.coefficient, part])
     return np.unique(keys, axis=1, return_inverse=True)[1].ravel()
-
-
-def _on_cells(pieces: Sequence[np.ndarray], time: Axis, freq: Axis) -> np.ndarray:
-    """Planes (n, slots or 1, channels or 1) of consecutive tiles at the first slot and channel of each cell."""
-    whole = pieces[0] if pieces[0].shape[1] == 1 else np.concatenate(pieces, 1)
-    whole = whole[:, time.first] if whole.shape[1] > 1 else whole
-    return np.asarray(whole[:, :, freq.first] if whole.shape[2] > 1 else whole)

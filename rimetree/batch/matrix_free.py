@@ -20,14 +20,14 @@ from ..solve.coupled_fit import Minimum, fit, within
 from ..solve.matrix_free import MatrixFree, started
 from ..solve.outcome import Outcome
 from ..solve.probes import inverse_diagonal
-from ..solve.problem import Equations as Sums
-from ..solve.problem import Problem, no_atoms
+from ..solve.problem import Problem
 from ..solve.settings import Settings
 from ..solve.significance import gain_atoms, reduced
 from ..solve.status import Status
 from .fit import ClassFit, Fitted
 from .joint import JointFit
 from .joint_grid import Axis
+from .joint_sums import shell
 from .memory import too_large
 from .pieces import Equations, Held
 from .span import Span
@@ -72,8 +72,8 @@ class MatrixFreeFit:
         time = Axis.of([p.slot_interval[span.slots] for p in firsts], True)
         freq = Axis.of([p.chan_interval for p in firsts], True)
         shapes = [(int(t[-1]) + 1, int(f[-1]) + 1) for t, f in zip(time.intervals, freq.intervals, strict=True)]
-        components = [_shell(own, st * sf).components() for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
-        labels = [_labels(own.unknowns.count, parts) for own, parts in zip(joint.classes, components, strict=True)]
+        shells = [shell(own, st * sf) for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
+        components, labels = [one.components() for one in shells], [one.labels() for one in shells]
         forms = [form for forms in self.whole.forms for form in forms]
         members, seen = joint.parts(forms, labels)
         classes = joint.class_list(labels, seen, time, freq)
@@ -240,27 +240,6 @@ def _lost(part: Problem, theta: np.ndarray, variance: np.ndarray, scale: np.ndar
     power = theta[gains] ** 2 + theta[gains + 1] ** 2
     found[gains] = found[gains + 1] = power <= 2 * least**2 * variance[gains] * scale
     return found
-
-
-def _shell(own: ClassFit, intervals: int) -> Problem:
-    """A class as a problem without data: its unknowns, and which of them equations connect."""
-    equations = []
-    for forms in own.forms:
-        for form in forms:
-            none = np.empty((len(form.factor_atom), 0))
-            equations.append(Sums(form, (none, none), (none, none), none, none))
-    return Problem(
-        tuple(equations), own.atoms.parameters, own.blocks, own.retract, no_atoms, own.multiplicative, own.unknowns.count, intervals,
-        linear=own.atoms.linear, meaning=own.meaning, structure=own.structure,
-    )  # fmt: skip
-
-
-def _labels(count: int, parts: Sequence[Problem]) -> np.ndarray:
-    """Component of each of `count` unknowns, -1 where no equation sees it."""
-    label = np.full(count, -1)
-    for k, part in enumerate(parts):
-        label[part.unknowns] = k
-    return label
 
 
 def _numbers(own: Solved, time: Axis, freq: Axis) -> float:

@@ -30,13 +30,14 @@ SCRATCH = 300_000
 @dataclass(frozen=True, slots=True, eq=False)
 class CellSums:
     """What chi2 knows of all cells (time x frequency, in this order). `data` (parts, blocks, LANES): real data in each, and
-    `constant` the part of chi2 that no parameter changes."""
+    `constant` the part of chi2 that no parameter changes; `seen` (blocks, members of all equations, LANES) float32: real data."""
 
     table: Pairs
     shape: tuple[int, int]
     cells: Cells
     data: np.ndarray
     constant: np.ndarray
+    seen: np.ndarray
 
     @classmethod
     def empty(
@@ -56,7 +57,9 @@ class CellSums:
             np.ones(blocks, bool), base.astype(np.int64), grid.astype(np.int64), places,
         )  # fmt: skip
         parts = int(table.part.max(initial=-1)) + 1
-        return cls(table, shape, cells, *(np.zeros((parts, blocks, LANES)) for _ in range(2)))
+        seen = aligned((blocks, len(table.part), LANES), np.float32)
+        data, constant = np.zeros((2, parts, blocks, LANES))
+        return cls(table, shape, cells, data, constant, seen)
 
     @property
     def count(self) -> int:
@@ -70,7 +73,7 @@ class CellSums:
     @staticmethod
     def bytes(members: int, planes: np.ndarray) -> int:
         """Bytes per cell of an element of a family, of so many `planes`."""
-        return int(8 * members * (planes**2 + 2 * planes).sum())
+        return int(members * (8 * (planes**2 + 2 * planes) + 4).sum())
 
     def add(
         self,
@@ -104,6 +107,7 @@ class CellSums:
             job,
             self.table,
             self.cells,
+            self.seen,
             equation,
             number,
             weight,
@@ -141,7 +145,9 @@ def _eight(gram, at, stride, nf, t, f, kept):
 
 
 @nb.njit(**KERNEL)
-def _write(table, cells, equation, number, weight, local, gram, count, starts, m0, m1, block, cell, constant, data):
+def _write(
+    table, cells, seen, equation, number, weight, local, gram, count, starts, m0, m1, block, cell, constant, data
+):
     """Add the eight cells of a block from sums of members m0:m1; `cell`: the first, as they number them."""
     steps, nf = count.shape[2], count.shape[3]
     t, f = cell // nf, cell % nf
@@ -176,11 +182,13 @@ def _write(table, cells, equation, number, weight, local, gram, count, starts, m
             add(constant, where, _eight(gram, at + (K * K - 1) * nf, stride, nf, t, f, local))
             for v in range(LANES):
                 here = f + v
-                data[part, block, v] += weight[e] * count[e, m - m0, t + here // nf, here % nf]
+                own = weight[e] * count[e, m - m0, t + here // nf, here % nf]
+                data[part, block, v] += own
+                seen[block, table.member[eq] + r, v] += own
 
 
 @nb.njit(**KERNEL)
-def _add(p, job, table, cells, equation, number, weight, first, last, nf, step, block, parts, counter):
+def _add(p, job, table, cells, seen, equation, number, weight, first, last, nf, step, block, parts, counter):
     """One turn per `step` time cells and `block` members; slots first[t]:last[t] are those of time cell t. Returns the number of
     data dropped, and what is to be added to `CellSums.data` and `constant`."""
     nt, ne, members = len(first), len(weight), len(number)
@@ -209,8 +217,9 @@ def _add(p, job, table, cells, equation, number, weight, first, last, nf, step, 
             for cell in range(0, (t1 - t0) * nf, LANES):
                 b = (t0 * nf + cell) // LANES
                 _write(
-                    table, cells, equation, number, weight, local, gram, count, starts, m0, m1, b, cell, constant, data
-                )
+                    table, cells, seen, equation, number, weight, local, gram, count, starts, m0, m1, b, cell, constant,
+                    data,
+                )  # fmt: skip
         turn = take(counter)
     return dropped, data, constant
 

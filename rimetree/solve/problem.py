@@ -82,15 +82,19 @@ class Problem:
 
     def components(self) -> list[Problem]:
         """The independent parts: unknowns that no equation connects are solved separately."""
-        label = self.kept("labels", self._labels)
+        label = self.labels()
         parts = []
         for c in range(label.max(initial=-1) + 1):
             unknowns = np.flatnonzero(label == c)
             parts.append(self._component(unknowns))
         return parts
 
-    def _labels(self) -> np.ndarray:
+    def labels(self) -> np.ndarray:
         """Component of every unknown; -1 for those that no equation sees."""
+        found: np.ndarray = self.kept("labels", self._labels)
+        return found
+
+    def _labels(self) -> np.ndarray:
         rows, cols = [], []
         for eq in self.equations:
             seen = self.unknowns_of(eq.form)

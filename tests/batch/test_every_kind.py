@@ -14,7 +14,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.batch import span
+from rimetree.batch import joint_sums, span
 from rimetree.solve.cell_sums import CellSums
 from rimetree.status import Status
 
@@ -237,7 +237,7 @@ def tree(ms, kind, directions, **options):
 def recorded(monkeypatch):
     """Numbers of cells of all sums that are made from here on."""
     made = []
-    gram, cells = span.empty_gram, CellSums.empty
+    gram, cells, contracted = span.empty_gram, CellSums.empty, joint_sums.contracted
 
     def empty(elements, members, times, freqs):
         made.append((times, freqs))
@@ -247,8 +247,13 @@ def recorded(monkeypatch):
         made.append(shape)
         return cells(table, shape, *places)
 
+    def of_class(sums, stems, points, interval, shape):
+        made.append(shape)
+        return contracted(sums, stems, points, interval, shape)
+
     monkeypatch.setattr(span, "empty_gram", empty)
     monkeypatch.setattr(CellSums, "empty", of_cells)
+    monkeypatch.setattr(joint_sums, "contracted", of_class)
     return made
 
 
