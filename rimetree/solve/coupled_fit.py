@@ -93,9 +93,7 @@ class _Fit:
         self.status[~np.isfinite(self.here.total)] = Status.DIVERGED
         self.iterations, self.damping = np.zeros(n, np.int32), np.full(n, float(settings.damping))
         self.products = 0
-        owner = problem.owner()
-        seen = label < n
-        self.intervals = np.bincount(np.unique(np.stack([label[seen], owner[seen]]), axis=1)[0], minlength=n)
+        self.allowance = problem.allowance(self.systems)
         self.coarse: Any = None
         self.before = np.full(n, np.inf)
         """What the gradient promised before a step that went as predicted; infinite elsewhere."""
@@ -131,7 +129,7 @@ class _Fit:
         self.iterations[active] += 1
         self._wake(active)
         here = self.here
-        least = np.maximum(self.settings.tol * np.maximum(here.total, 0) / self.dof * self.intervals, self.floor)
+        least = np.maximum(self.settings.tol * np.maximum(here.total, 0) / self.dof * self.allowance, self.floor)
         found, predicted, promise = self._newton(here, active, least)
         if (
             not found.products

@@ -102,6 +102,12 @@ class Joined(ABC):
         """What makes the preconditioner better than the blocks alone (see `coarse.Coarse`), or None: it costs a few products."""
         return None
 
+    def allowance(self, systems: Systems) -> np.ndarray:
+        """How many times `tol` the next step may promise in each system that has converged: once for each interval of each class."""
+        seen = systems.label < systems.count
+        pairs = np.unique(np.stack([systems.label[seen], self.owner()[seen]]), axis=1)
+        return np.bincount(pairs[0], minlength=systems.count)
+
     @property
     def count(self) -> int:
         """Unknowns in all."""
