@@ -72,16 +72,17 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.nd
         )
         if work <= WORK:
             return _inverted(problem, found, inverse, firm), ""
-    return _probed(problem, found, inverse, loose)
+    return _probed(problem, found, loose)
 
 
 # From random probes.
 
 
-def _probed(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array) -> tuple[np.ndarray, str]:
+def _probed(problem: Coupled, found: Minimum, hold: csc_array) -> tuple[np.ndarray, str]:
     active = found.systems.label < found.systems.count
-    common = problem.coarse(found.points, found.x, found.blocks)
-    near, matrix = common.preconditioner(inverse.__matmul__), common.matrix(found.blocks)
+    blocks, common = found.near or (found.blocks, problem.coarse(found.points, found.x, found.blocks))
+    inverse = blocks.inverse(np.zeros(problem.count))
+    near, matrix = common.preconditioner(inverse.__matmul__), common.matrix(blocks)
     firmly = _holding(problem.count, inverse, common, near, hold)
     own = np.where(active, inverse.diagonal(problem.count) + common.diagonal(problem.count), 0.0)
     unit = np.sqrt(np.where(own > 0, own, 1.0))  # a delay's error in seconds is nothing beside a phase's

@@ -35,6 +35,9 @@ PRODUCTS = 200
 STALE = 0.1
 """A step that lowers chi2 by more than this times the degrees of freedom makes the preconditioner anew."""
 
+NEAR = 5e-3
+"""A preconditioner made where no system's unknowns differ by more than this part of them is good at the end."""
+
 POOR, GOOD = 0.1, 0.6
 """Of the predicted gain: below the first a step is corrected, above the second the next is damped less."""
 
@@ -61,6 +64,8 @@ class Minimum:
     iterations: np.ndarray
     dof: np.ndarray
     products: int
+    near: tuple[Blocks, Any] | None
+    """Blocks made close by, and what goes with them (see `Joined.coarse`), where the fit has these of all systems."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +100,8 @@ class _Fit:
         self.products = 0
         self.allowance = problem.allowance(self.systems)
         self.coarse: Any = None
+        self.made, self.whole = x, False
+        """Where the blocks were made, and whether what goes with them was made of all systems."""
         self.before = np.full(n, np.inf)
         """What the gradient promised before a step that went as predicted; infinite elsewhere."""
 
@@ -163,7 +170,7 @@ class _Fit:
         held = self.problem.held(at.x, at.gradient)
         right = within(held, np.negative)(at.gradient)
         if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
-            self.coarse = self.problem.coarse(at.points, at.x, self.blocks)
+            self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(active.all())
         inverse = self.blocks.inverse(damping).__matmul__
         inverse = within(held, self.coarse.preconditioner(inverse, damping) if self.coarse else inverse)
         promise = systems.sum(right * inverse(right))
@@ -197,7 +204,14 @@ class _Fit:
         self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
         going = accept & (self.status == Status.ITERATION_LIMIT)
         if (gain > STALE * self.dof)[going].any():
-            self.blocks, self.coarse = self.problem.blocks(self.here.points), None
+            self.blocks, self.coarse, self.made = self.problem.blocks(self.here.points), None, self.here.x
+
+    def near(self) -> tuple[Blocks, Any] | None:
+        """See `Minimum`."""
+        weight, x = self.blocks.diagonal(self.problem.count), self.here.x
+        moved, size = self.systems.sum(weight * (x - self.made) ** 2), self.systems.sum(weight * x**2)
+        good = self.coarse and self.whole and (moved <= NEAR**2 * size).all()
+        return (self.blocks, self.coarse) if good else None
 
     def _wake(self, active: np.ndarray) -> None:
         """Only cells of active systems are worked on."""
@@ -220,5 +234,5 @@ def fit(problem: Joined, x: np.ndarray, settings: Settings) -> Minimum:
     here = course.here
     return Minimum(
         here.x, here.points, problem.blocks(here.points), here.chi2, here.gradient, course.systems, course.of_cell,
-        course.status, course.iterations, course.dof, course.products,
+        course.status, course.iterations, course.dof, course.products, course.near(),
     )  # fmt: skip
