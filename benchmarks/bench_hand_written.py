@@ -2,7 +2,7 @@
 
 Both start from the pseudo-visibilities of g28 (28 antennas x 120 intervals, a complex gain per antenna and polarisation) and do the
 same number of steps: alternating ones, then LM with multiplicative updates and Cholesky. The hand-written one is scalar code that
-knows its equation: two gains per visibility, R real. Target: at most 1.5, with and without error bars.
+knows its equation: two gains per visibility, R real. Target: at most 1.3.
 """
 
 from __future__ import annotations
@@ -18,29 +18,42 @@ import rimetree.batch.fit as engine
 from rimetree.solve.fit import ALTERNATIONS
 from rimetree.solve.lm import solve
 from rimetree.solve.settings import Settings
-from rimetree.solve.steps import LEAST_DAMPING
+from rimetree.solve.steps import LEAST_DAMPING, NEAR, SLOW
 
 FAST = {"fastmath": True, "nogil": True}
 
 
 @nb.njit(**FAST)
-def alternate(g, amp, data, first, second, steps):
-    """StefCal: every gain from all others, with factors 1 and 1/2 in turn. Residual = data + amp * g_first * conj(g_second)."""
+def alternate(g, amp, data, first, second, steps, constant, power):
+    """StefCal: every gain from all others, with factors 1 and 1/2 in turn, while two steps halve chi2 (+ constant) or much of the
+    power is left. Residual = data + amp * g_first * conj(g_second). Returns the number of steps that led to the g that is kept."""
     n, m = g.shape[0], amp.shape[0]
-    up, down = np.empty(n, np.complex128), np.empty(n)
+    up, down, kept, least = np.empty(n, np.complex128), np.empty(n), g.copy(), np.inf
     for step in range(steps):
         up[:] = 0
         down[:] = 0
+        chi2 = constant
         for k in range(m):
             p, q = first[k], second[k]
+            left = data[k] + amp[k] * g[p] * g[q].conjugate()
+            chi2 += left.real**2 + left.imag**2
             y, r = -data[k] * amp[k], amp[k] * amp[k]
             up[p] += y * g[q]
             up[q] += y.conjugate() * g[p]
             down[p] += r * (g[q].real ** 2 + g[q].imag ** 2)
             down[q] += r * (g[p].real ** 2 + g[p].imag ** 2)
+        if step % 2 == 0:
+            slow = step == 0 or chi2 > SLOW * least
+            if step == 0 or chi2 < least:
+                least = chi2
+                kept[:] = g
+            if slow and least <= NEAR * power:
+                g[:] = kept
+                return step
         for p in range(n):
             if down[p] > 0:
                 g[p] += (up[p] / down[p] - g[p]) * (0.5 if step % 2 else 1.0)
+    return steps
 
 
 @nb.njit(**FAST)
@@ -130,15 +143,15 @@ def variances(g, amp, data, first, second, H, b, out):
 
 
 @nb.njit(parallel=True, **FAST)
-def fit(gains, amp, data, first, second, iterations, errors, variance, chi2):
-    """All intervals: gains (S, n), amp and data (S, m); `iterations` (S) LM steps each."""
+def fit(gains, amp, data, first, second, iterations, constant, power, errors, variance, chi2):
+    """All intervals: gains (S, n), amp and data (S, m); `iterations` (S) steps each."""
     for s in nb.prange(gains.shape[0]):
         g, n = gains[s], 2 * gains.shape[1]
-        alternate(g, amp[s], data[s], first, second, ALTERNATIONS)
+        done = alternate(g, amp[s], data[s], first, second, ALTERNATIONS, constant[s], power[s])
         H, b, x = np.empty((n, n)), np.empty(n), np.empty(n)
         new_H, new_b, damping = np.empty((n, n)), np.empty(n), 1e-5
         chi2[s] = normal_equations(g, amp[s], data[s], first, second, H, b)
-        for _ in range(iterations[s]):
+        for _ in range(max(iterations[s] - done, 1)):
             new_H[:], new_b[:] = H, b
             step(new_H, new_b, damping, x)
             trial = g.copy()
@@ -191,23 +204,22 @@ def main() -> None:
         problems = captured(gain_forest(ms), ms)
         sums = [by_hand(problem) for problem, _ in problems]
         results = [solve(problem, theta.copy(), Settings()) for problem, theta in problems]
-        damped = [np.maximum(result.iterations - ALTERNATIONS, 1) for result in results]  # starts of 1: none is near
+        constant = [sum(eq.constant.sum(0) for eq in problem.equations) for problem, _ in problems]
         chi2 = [np.empty(problem.intervals) for problem, _ in problems]
 
         def hand(errors: bool) -> None:
-            for (problem, theta), own, steps, value in zip(problems, sums, damped, chi2, strict=True):
+            for (problem, theta), own, result, rest, value in zip(problems, sums, results, constant, chi2, strict=True):
                 start = np.ascontiguousarray((theta[0::2] + 1j * theta[1::2]).T)
                 variance = np.empty((problem.intervals, problem.count))
-                fit(start, *own, steps, errors, variance, value)
+                fit(start, *own, result.iterations, rest, problem.power(), errors, variance, value)
 
         def tree() -> None:
             for problem, theta in problems:
                 solve(problem, theta.copy(), Settings())
 
         hand(True)
-        for (problem, _), result, value in zip(problems, results, chi2, strict=True):
-            constant = sum(eq.constant.sum(0) for eq in problem.equations)
-            np.testing.assert_allclose(value + constant, result.chi2, rtol=1e-5)
+        for rest, result, value in zip(constant, results, chi2, strict=True):
+            np.testing.assert_allclose(value + rest, result.chi2, rtol=1e-5)
         ours, plain, full = [], [], []
         for _ in range(3 if given.smoke else 15):
             ours.append(best(tree, 1))
@@ -222,7 +234,7 @@ def main() -> None:
                 min(ours),
                 1e6 * min(ours) / steps,
                 min(ours) / min(plain),
-                verdict(min(ours) / min(plain), 1.5),
+                verdict(min(ours) / min(plain), 1.3),
             ],
         ]
         title = (

@@ -71,7 +71,7 @@ def _check_declarations(cls: type[NodeClass]) -> None:
     many = [key for key, one in cls.children.items() if one.many]
     _expect(cls, many in ([], list(cls.children)[-1:]), "only the last child can be declared with many")
     for key, option in cls.options.items():
-        legal = option.choices is None or option.required or option.default in option.choices
+        legal = option.choices is None or option.required or option.default in (None, *option.choices)
         _expect(cls, legal, f"the default of {key} is not one of its choices")
     _expect(cls, not cls.reduction or cls.commutative, "a class with a reduction must be commutative")
 

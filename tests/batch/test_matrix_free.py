@@ -228,10 +228,11 @@ def test_fluxes_by_the_hundred_stay_within_memory(kit, tmp_path):
     made = sky(600)
     turn = phases(path, kit, made)
     kit.putcol(path, DATA=kit.getcol(path, "DATA") + (turn @ made.flux)[..., None] * np.array([1, 0, 0, 1]))
-    found = subprocess.run(
-        [sys.executable, "-P", "-c", MEASURED, str(path)],
-        capture_output=True, text=True, timeout=300, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
-    ).stdout.split()  # fmt: skip
+    for _ in range(2):  # the first may have to compile, which takes memory of its own
+        found = subprocess.run(
+            [sys.executable, "-P", "-c", MEASURED, str(path)],
+            capture_output=True, text=True, timeout=300, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        ).stdout.split()  # fmt: skip
     assert found[0] == "True"
     assert abs(float(found[1]) - 1) < 0.05
     assert float(found[2]) < 1.0

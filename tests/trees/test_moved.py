@@ -12,7 +12,7 @@ from rimetree.pipeline.jones import matrices
 from rimetree.trees.terms import Param, Placed, Term, kinds, term
 from rimetree.trees.terms.base import Band
 
-SIZES = {"delay": 20e-9, "tec": 0.5, "phase": 3.0}
+SIZES = {"delay": 20e-9, "tec": 0.5, "phase": 3.0, "rm": 1.0}
 NAMES = sorted(
     name for name, cls in kinds().items() if cls.spectral and np.ndim(next(iter(cls.params.values())).start) == 0
 )
