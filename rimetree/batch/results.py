@@ -148,6 +148,7 @@ def _axis(intervals: list[np.ndarray], centres: np.ndarray, values: np.ndarray) 
     for interval in intervals:
         changes[1:] |= np.diff(interval) != 0
     starts, label = np.flatnonzero(changes), np.cumsum(changes) - 1
-    if len(values) > 1 and not np.array_equal(values[starts][label], values, equal_nan=True):
+    within = len(values) > 1 and starts.size < centres.size
+    if within and not np.array_equal(values[starts][label], values, equal_nan=True):
         return np.arange(centres.size), centres
     return starts, np.bincount(label, centres) / np.bincount(label)
