@@ -121,7 +121,8 @@ function showClass() {
   changed();
 }
 
-document.getElementById("count").textContent = `· ${Object.keys(classes).length} node classes`;
+const count = Object.keys(classes).length;
+document.getElementById("count").textContent = `· ${count} node ${count === 1 ? "class" : "classes"}`;
 document.getElementById("search").addEventListener("input", showList);
 window.addEventListener("hashchange", showClass);
 showClass();
