@@ -20,7 +20,7 @@ from .coupling import Cells
 from .gram import BLOCK, add_block
 from .simd import INLINE, KERNEL, LANES, add, aligned, load, load_from, store, vectors
 from .sources import PlaneTable, Sources
-from .sums import ElementTable, check_cells, prepare
+from .sums import ElementTable, check_cells, prepare, slots_of_cells
 from .threads import in_turns, take
 
 SCRATCH = 300_000
@@ -97,9 +97,9 @@ class CellSums:
         size = int((8 * (elements.ntheta + 1) ** 2 + 8).sum())
         step = LANES // gcd(self.shape[1], LANES)
         block = min(BLOCK, max(1, SCRATCH // (size * step * self.shape[1])))
-        slots = np.flatnonzero(tcell >= 0)
+        used, begin, end = slots_of_cells(tcell)
         first, last = np.zeros(self.shape[0], np.int64), np.zeros(self.shape[0], np.int64)
-        first[tcell[slots[::-1]]], last[tcell[slots]] = slots[::-1], slots + 1
+        first[used], last[used] = begin, end
         weight = np.where(real, 1.0, 2.0)
         found = in_turns(
             _add,

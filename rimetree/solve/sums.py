@@ -78,7 +78,7 @@ def accumulate(
     """
     planes, job = prepare(table, sources, rows, elements, tcell, fcell, flags, weights)
     check_cells(tcell, fcell, count.shape[2], count.shape[3])
-    used, first, last = _slots(tcell)
+    used, first, last = slots_of_cells(tcell)
     address = np.array([g.ctypes.data for g in gram], np.int64)
     for g, n in zip(gram, elements.ntheta, strict=True):
         expected = (*count.shape[1:3], n + 1, n + 1, count.shape[3])
@@ -244,7 +244,7 @@ def _runs(fcell: np.ndarray) -> np.ndarray:
     return np.array(runs, np.int32).reshape(-1, 4)
 
 
-def _slots(tcell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def slots_of_cells(tcell: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Time cells that occur, with their first slot and the end of their slots."""
     slots = np.flatnonzero(np.asarray(tcell) >= 0)
     cells, first = np.unique(np.asarray(tcell)[slots], return_index=True)
