@@ -13,6 +13,8 @@ from itertools import combinations, pairwise, takewhile
 
 import numpy as np
 
+from ..blas import alone
+
 ALIKE = 1e-3
 """Two unit directions are the same where they differ by less."""
 
@@ -119,6 +121,7 @@ def in_words(number: np.ndarray, free: Sequence[Free]) -> tuple[np.ndarray, list
     return np.array([distinct.index(text) for text in texts])[number], distinct
 
 
+@alone()
 def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray) -> Free:
     """The null directions (n, m) of one interval, one word for each or for several alike."""
     space, strength, _ = np.linalg.svd(null, full_matrices=False)
