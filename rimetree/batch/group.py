@@ -374,7 +374,7 @@ class GroupRun:
             more = f" and {len(own) - 4} more Parms" if len(own) > 4 else ""
             yield f"refers to {self.reference}: zero is the phase (or value) of {', '.join(own[:4])}{more} intervals"
         if coupled:
-            yield f"has Parms that are fitted jointly or tied to their neighbours: these do not refer to {self.reference}"
+            yield f"has Parms that are tied to their neighbours: these do not refer to {self.reference}"
         elif not counts:
             yield f"leaves nothing free that could refer to {self.reference}"
         for node, count in counts.items():

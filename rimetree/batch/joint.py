@@ -6,6 +6,7 @@ brings a cold start near the minimum and finds the intervals without enough data
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,10 +20,12 @@ from ..solve.cell_sums import CellSums
 from ..solve.coupled import Coupled
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
+from ..solve.datum import Datum, datum, pairs
 from ..solve.exchange import Exchange, Exchanges, exchanges, settled
 from ..solve.forms import Form
 from ..solve.joined import Class
 from ..solve.outcome import Outcome
+from ..solve.problem import Problem
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
@@ -65,18 +68,24 @@ class JointFit:
         fitted = self.begin(span, settings, sums)
         problem = self._problem(sums, fitted)
         found = fit(problem, sums.start(), settings)
-        known = exchanges(problem, found, [own.meaning for own in self.classes])
-        variance, way = variances(problem, found, known)
+        meanings = [own.meaning for own in self.classes]
+        fixed = Datum.none(problem.count)
+        if settings.reference:
+            fixed = datum(problem, found, meanings, settings.reference)
+        known = exchanges(problem, found, meanings, fixed, settings.reference)
+        variance, way = variances(problem, found, known, fixed)
+        variance[fixed.reals] = 0
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
             gains = made.retract.gains  # errors along and across a gain are taken to be equal
             wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
         self.notes = [f"{self.name}: {way}"] if way else []
-        if known.found:
-            self.notes += self._words(problem, known, fitted, found.x)
-            found, variance = self._settled(problem, found, variance, known)
+        self.notes += self._words(problem, known, fitted, found.x)
+        turned = fixed.turned(found.x, pairs(problem, meanings))
+        if known.found or turned is not found.x:
+            found, variance = self._settled(problem, found, variance, known, turned)
         for item in fitted:
             item.dropped = sums.dropped
-        self._report(problem, found, variance, fitted, settings)
+        self._report(problem, found, variance, fitted, settings, fixed.names)
         return fitted
 
     def begin(self, span: Span, settings: Settings, sums: JointSums | None = None) -> list[Fitted]:
@@ -85,7 +94,7 @@ class JointFit:
         for i in sorted(range(len(self.classes)), key=self._precedence):
             with self.classes[i].clock("sums"):
                 equations = sums.equations(i) if sums else None
-            begun[i] = self.classes[i].run(span, settings, equations)
+            begun[i] = self.classes[i].run(span, replace(settings, reference=""), equations)
         return [begun[i] for i in range(len(self.classes))]
 
     def _precedence(self, i: int) -> int:
@@ -168,13 +177,16 @@ class JointFit:
     # Outcomes.
 
     def _settled(
-        self, problem: Coupled, found: Minimum, variance: np.ndarray, known: Exchanges
+        self, problem: Coupled, found: Minimum, variance: np.ndarray, known: Exchanges, turned: np.ndarray
     ) -> tuple[Minimum, np.ndarray]:
-        """The minimum with what classes exchange given to the first of them, and the variances there."""
-        x = settled(problem, found.x, known)
-        points = problem.points(x)
-        chi2 = problem.slopes(points, x)[1]
-        if not chi2.sum() <= found.chi2.sum() * (1 + 1e-9):  # not null beyond first order: left as it is
+        """The minimum, `turned` to the reference antenna and with what classes exchange given to the first of them, and the variances
+        there."""
+        for x in (settled(problem, found.x, turned, known), turned):
+            points = problem.points(x)
+            chi2 = problem.slopes(points, x)[1]
+            if chi2.sum() <= found.chi2.sum() * (1 + 1e-9) + 1e-8 * found.dof.sum():
+                break
+        else:  # not null beyond first order: left as it is
             return found, variance
         scaled = []
         for made, old, new, wide in zip(*(problem.classes, *map(problem.split, (found.x, x, variance))), strict=True):
@@ -222,8 +234,9 @@ class JointFit:
         return f"a pattern of the {part}s"
 
     def _report(
-        self, problem: Coupled, found: Minimum, variance: np.ndarray, fitted: list[Fitted], settings: Settings
-    ) -> None:
+        self, problem: Coupled, found: Minimum, variance: np.ndarray, fitted: list[Fitted], settings: Settings,
+        referred: Counter[str],
+    ) -> None:  # fmt: skip
         """Turn the outcomes of the classes, each by itself, into those of the joint fit, and store all."""
         systems = found.systems
         data = np.bincount(found.of_cell.ravel() + 1, problem.data.ravel(), systems.count + 1)[1:]
@@ -250,7 +263,7 @@ class JointFit:
                     part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance, outcome.variance,
                     outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
                 )  # fmt: skip
-                item.components[k] = (name, part, replace(outcome, lost=lost))
+                item.components[k] = (name, part, replace(outcome, lost=lost, referred=_of(part, referred)))
             own._store(theta, item.first, item.intervals[0], item.components)
 
 
@@ -280,6 +293,12 @@ def _joined(
         variance=np.where(np.isfinite(before.variance), variance, before.variance),
         referred=None,
     )
+
+
+def _of(part: Problem, referred: Counter[str]) -> dict[str, int]:
+    """What was made zero of a component."""
+    names = set(part.meaning.node.tolist()) if part.meaning else set()
+    return {node: count for node, count in referred.items() if node in names}
 
 
 def _kinds(own: ClassFit) -> np.ndarray:

@@ -147,8 +147,9 @@ class SolveRun:
         if data is view:
             view.recount()
         report: Report = ns.forest().run(
-            data, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed)
-        )
+            data, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed),
+            ref_antenna=reference if len(solved) + len(beside) > 1 else None,
+        )  # fmt: skip
         if isinstance(data, Averages):
             report.plan, report.bytes_read = f"{report.plan}; {data.words}", data.bytes_read
         result = Fitted(f"{work.title}, {window.title}", report, [*absent(ms), *notes], view.flagged, window.title)

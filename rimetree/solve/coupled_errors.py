@@ -1,6 +1,7 @@
 """Errors of a coupled fit: the diagonal of the inverse of the whole normal matrix, all classes free together.
 
-What classes exchange (see `exchange`) is held in the later one, so that its uncertainty is that of the first. All other null
+What classes exchange (see `exchange`) is held in the later one, so that its uncertainty is that of the first, and what all stations
+have in common at a reference antenna, if there is one (see `datum`). All other null
 directions count nothing: the covariance is the pseudo-inverse in the metric of the diagonal blocks.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.sparse import csc_array, csr_array, eye_array
+from scipy.sparse import csc_array, csr_array, eye_array, hstack
 from scipy.sparse.linalg import splu
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +20,7 @@ from .cg import Blocks, Systems, solve
 from .coarse import Coarse
 from .coupled import Coupled
 from .coupled_fit import Minimum
+from .datum import Datum
 from .exchange import Exchanges, sparse
 from .probes import shrunk
 from .threads import in_turns
@@ -35,11 +37,9 @@ PROBES = 2, 24
 ACCURACY = 0.03
 """Of errors from probes: probes are added until their scatter says so."""
 
-MOST = 120
-"""Products per solve for a probe."""
-
-TOLERANCE = 0.003
-"""Of the residuals of probes, which what is held dominates."""
+SOLVES = (0.003, 120), (1e-5, 1000)
+"""Residuals of probes, which what is held dominates, and products per solve; the second where there is more than gains, since a leakage or
+a delay that all stations share may be known a thousand times worse than one by itself, and a solve that stops early takes it for null."""
 
 SHARED = 1500
 """Unknowns of a system from which threads of BLAS gain more than they lose beside others."""
@@ -52,8 +52,10 @@ STIFF = 100.0, 1e4
 conjugate gradients, and where matrices are inverted. With more, rounding errors would hide null pivots."""
 
 
-def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.ndarray, str]:
+def variances(problem: Coupled, found: Minimum, known: Exchanges, datum: Datum) -> tuple[np.ndarray, str]:
     """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
+
+    What is exchanged, and the phases of the reference antenna of a datum, are held.
 
     Small systems are inverted. For large ones the preconditioner (blocks, and what stations have in common) is nearly the inverse, and
     its diagonal is known. The ratio of the true one to it, much the same in all intervals, is estimated for each unknown of a class from
@@ -61,7 +63,8 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.nd
     that of other stations as far as noise explains their difference. There are as many probes as the scatter demands.
     """
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
-    loose, firm = (csc_array(known.hold * np.sqrt(stiff)) for stiff in STIFF)
+    held = csc_array(hstack([_weighed(found.blocks, datum.pins), known.hold]))
+    loose, firm = (csc_array(held * np.sqrt(stiff)) for stiff in STIFF)
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1]
     columns = sum(c.count for c in problem.classes)
     if size.max(initial=0) <= EXACT and (size.astype(float) ** 3).sum() <= 2 * EXACT**3:
@@ -72,13 +75,19 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges) -> tuple[np.nd
         )
         if work <= WORK:
             return _inverted(problem, found, inverse, firm), ""
-    return _probed(problem, found, loose)
+    return _probed(problem, found, loose, datum)
+
+
+def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
+    """Directions times the root of the data's precision along each."""
+    size = pins.multiply(sparse(blocks, pins.shape[0]) @ pins).sum(0) if pins.shape[1] else np.empty(0)
+    return csc_array(pins.multiply(np.sqrt(np.asarray(size).ravel())[None]))
 
 
 # From random probes.
 
 
-def _probed(problem: Coupled, found: Minimum, hold: csc_array) -> tuple[np.ndarray, str]:
+def _probed(problem: Coupled, found: Minimum, hold: csc_array, datum: Datum) -> tuple[np.ndarray, str]:
     active = found.systems.label < found.systems.count
     blocks, common = found.near or (found.blocks, problem.coarse(found.points, found.x, found.blocks))
     inverse = blocks.inverse(np.zeros(problem.count))
@@ -87,15 +96,24 @@ def _probed(problem: Coupled, found: Minimum, hold: csc_array) -> tuple[np.ndarr
     own = np.where(active, inverse.diagonal(problem.count) + common.diagonal(problem.count), 0.0)
     unit = np.sqrt(np.where(own > 0, own, 1.0))  # a delay's error in seconds is nothing beside a phase's
     base = [np.maximum(part.sum(1), 1e-300) for part in problem.split(own)]
-    alike, rng, doubt = _alike(problem), np.random.default_rng(0), np.inf
-    some = np.concatenate([part.any(1) for part in problem.split(own)])
+    rng, doubt = np.random.default_rng(0), np.inf
+    tolerance, most = SOLVES[any(2 * len(c.retract.gains) < c.count for c in problem.classes)]
+    known = np.zeros(problem.count)
+    known[datum.reals] = np.inf
+    known[datum.pins.indices] += 1
+    pinned, zero = (
+        np.concatenate([test(part).any(1) for part in problem.split(known)]) for test in (np.sign, np.isinf)
+    )
+    alike = _alike(problem)
+    alike = np.where(pinned, alike + alike.max(initial=0) + 1, alike)  # those of the reference have other errors
+    some = np.concatenate([part.any(1) for part in problem.split(own)]) & ~zero
     ratios: list[np.ndarray] = []
 
     def product(v: np.ndarray) -> np.ndarray:
         return problem.product(found.points, v) + hold @ (hold.T @ v)
 
     def solved(b: np.ndarray) -> np.ndarray:
-        return solve(product, b, firmly, found.systems, TOLERANCE, np.zeros(found.systems.count), MOST).x
+        return solve(product, b, firmly, found.systems, tolerance, np.zeros(found.systems.count), most).x
 
     while len(ratios) < PROBES[1] and not (len(ratios) >= PROBES[0] and doubt <= ACCURACY):
         z = np.where(active, rng.choice([-1.0, 1.0], problem.count), 0.0)
@@ -162,6 +180,7 @@ def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array
         matrices[low:high] += np.bincount(at - low, values[good], high - low)
 
     _columns(problem, found, add)
+    rows = csr_array(hold)
     variance = np.full(problem.count, np.nan)
     half = _roots(inverse, problem.count)
     alone = 1 if sizes[: systems.count].max(initial=0) <= SHARED else None
@@ -169,8 +188,8 @@ def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array
         for s in range(systems.count):
             own = order[starts[s] : starts[s + 1]]
             H = matrices[base[s] : base[s + 1]].reshape(len(own), len(own))
-            W = hold[own].toarray()
-            H = (H + H.T) / 2 + W @ W.T + np.diag(problem.prior.precision[own])
+            W = rows[own]
+            H = (H + H.T) / 2 + (W @ W.T).toarray() + np.diag(problem.prior.precision[own])
             S = half[own][:, own]
             C = S @ (S @ _pseudo_inverse(S @ (S @ H).T)).T
             variance[own] = np.diagonal(C)

@@ -5,7 +5,7 @@ They are found station by station: unknowns that share a stem (see `bilinear`) a
 share cells are one group. A move of one class, constant over a group, is offered to the gains of the other one, which take it up
 as far as they can. It is null where chi2 has no curvature along it; as random amounts are offered for all components at once, one
 product tells. What is exchanged goes to the real Parm that describes it (a slope to the delay), else to the class that comes
-first; of the other class, its part is held (see `Exchanges.hold`).
+first; of the other class, its part is held (see `Exchanges.hold`): where all stations take part, that of a reference antenna, if any.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from .cg import Blocks
 from .coupled import Coupled
 from .coupled_fit import Minimum
+from .datum import Datum
 from .gauges import Meaning
 
 NULL = 1e-9
@@ -39,6 +40,8 @@ class Exchange:
     held: int
     kind: str
     directions: csc_array
+    common: bool = False
+    """Whether one Parm that all stations share is exchanged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +58,22 @@ class Exchanges:
         return cls((), csc_array((count, 0)), csc_array((count, 0)))
 
 
-def exchanges(problem: Coupled, at: Minimum, meanings: Sequence[Meaning]) -> Exchanges:
-    """Find them at a minimum; `meanings`: of the unknowns of each class."""
+def exchanges(
+    problem: Coupled, at: Minimum, meanings: Sequence[Meaning], datum: Datum, wanted: str
+) -> Exchanges:  # fmt: skip
+    """Find them at a minimum; `meanings`: of the unknowns of each class; `datum`: what is fixed at the antenna `wanted`."""
     metric = sparse(at.blocks, problem.count)
     finder = _Finder(problem, at, meanings)
+    mine = np.concatenate([
+        np.repeat([wanted in str(node).split(":")[1:] for node in meaning.node], c.intervals)
+        for meaning, c in zip(meanings, problem.classes, strict=True)
+    ])  # fmt: skip
     found: list[Exchange] = []
     known: csc_array | None = None
     for i, k in combinations(range(len(problem.classes)), 2):
         for item in finder.between(i, k):
+            if item.common:
+                item = replace(item, directions=datum.without(item.directions))
             fresh = _fresh(item.directions, known, metric)
             if fresh.any():
                 own = csc_array(item.directions[:, np.flatnonzero(fresh)])
@@ -73,18 +84,25 @@ def exchanges(problem: Coupled, at: Minimum, meanings: Sequence[Meaning]) -> Exc
     starts = np.cumsum([0, *(c.size for c in problem.classes)])
     held = []
     for item in found:
-        mine = np.zeros(problem.count)
-        mine[starts[item.held] : starts[item.held + 1]] = 1
-        part = item.directions.multiply(mine[:, None]).tocsc()
+        taking = np.zeros(problem.count)
+        taking[starts[item.held] : starts[item.held + 1]] = 1
+        part = csc_array(item.directions.multiply(taking[:, None]))
+        if item.common:
+            referred = csc_array(part.multiply((taking * mine)[:, None]))
+            part = referred if (np.diff(referred.indptr) > 0).all() else part
         weighed = csc_array(metric @ part)
         size = np.sqrt(np.maximum(np.asarray(part.multiply(weighed).sum(0)).ravel(), 1e-300))
         held.append(csc_array(weighed.multiply(1 / size[None])))
     return Exchanges(tuple(found), known, csc_array(hstack(held)))
 
 
-def settled(problem: Coupled, x: np.ndarray, known: Exchanges) -> np.ndarray:
-    """x with all that is exchanged given to the keepers: of the logarithms of the gains that are held, nothing is left along the
-    directions, in the metric of the blocks."""
+def settled(
+    problem: Coupled, x: np.ndarray, turned: np.ndarray, known: Exchanges
+) -> np.ndarray:  # fmt: skip
+    """`turned`, which is x referred to an antenna, with all that is exchanged at x given to the keepers: of the logarithms of the gains
+    that are held, nothing is left along the directions, in the metric of the blocks."""
+    if not known.found:
+        return turned
     gain = np.zeros(problem.count, bool)
     start, rows_of = 0, []
     for c in problem.classes:
@@ -94,19 +112,18 @@ def settled(problem: Coupled, x: np.ndarray, known: Exchanges) -> np.ndarray:
         start += c.size
     step = np.array([c.intervals for c in problem.classes]).repeat([c.size for c in problem.classes])
     first = np.concatenate(rows_of)
-    value = x.astype(complex)
-    value[first] += 1j * x[first + step[first]]
-    logs = np.log(np.where(value[first] == 0, 1, value[first]))
-    content = x.copy()  # of what is multiplied in: the logarithm times the value, which is what directions change
-    away = logs * value[first]
-    content[first], content[first + step[first]] = away.real, away.imag
+    second = first + step[first]
+    value, final = x[first] + 1j * x[second], turned[first] + 1j * turned[second]
+    value = np.where(value == 0, 1, value)
+    logs = np.log(np.where(final == 0, 1, final))
+    content = turned.copy()  # of what is multiplied in: the logarithm times the value, which is what directions change
+    content[first], content[second] = (logs * value).real, (logs * value).imag
     inner = (known.hold.T @ known.directions).toarray()
     change = known.directions @ np.linalg.lstsq(inner, -(known.hold.T @ content), rcond=1e-10)[0]
-    x = np.where(gain, x, x + change)
-    logs = logs + (change[first] + 1j * change[first + step[first]]) / np.where(value[first] == 0, np.inf, value[first])
-    moved = np.where(value[first] == 0, 0, np.exp(logs))
-    x[first], x[first + step[first]] = moved.real, moved.imag
-    return x
+    result = np.where(gain, turned, turned + change)
+    moved = np.where(final == 0, 0, np.exp(logs + (change[first] + 1j * change[second]) / value))
+    result[first], result[second] = moved.real, moved.imag
+    return result
 
 
 def sparse(blocks: Blocks, count: int) -> csr_array:
@@ -250,7 +267,13 @@ class _Finder:
         distinct, column = np.unique(numbers[rows], return_inverse=True)
         entries = q[rows] / amount[numbers[rows]], (rows, column)
         directions = csc_array(coo_array(entries, shape=(self.problem.count, len(distinct))))
-        yield Exchange(giver, taker, kind, directions)
+        yield Exchange(giver, taker, kind, directions, self._common(giver, kind))
+
+    def _common(self, c: int, kind: str) -> bool:
+        """Whether a real Parm has one node only, for all stations."""
+        return kind not in ("scale", "phase") and sum(
+            node.split(":")[0] == kind for node in set(self.meanings[c].node.tolist())
+        ) == 1  # fmt: skip
 
     def _compensated(self, q: np.ndarray, giver: int, taker: int, component: dict[int, np.ndarray]) -> np.ndarray:
         """The change (count, intervals) of the gains of a class that makes up for a change q of what they are multiplied with."""

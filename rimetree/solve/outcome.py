@@ -37,7 +37,7 @@ class Outcome:
     gauges: list[str]
     """The null directions of each interval in words: gauges[gauge[s]], "" where there are none (see `gauges`)."""
     referred: dict[str, int] | None
-    """Parms whose phase (or value) was made zero, and in how many intervals (see `referring`); None where fits are coupled."""
+    """Parms whose phase (or value) was made zero, and in how many intervals (see `referring`); None where intervals are tied."""
     smoothness: np.ndarray | None = None
     """chi2 (S,) of the changes between neighbouring intervals, where these are coupled (see `smooth`); not part of `chi2`."""
 
