@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import numpy as np
+
 
 class Status(IntEnum):
     """Outcome of one component in one solution interval; `message` says it in a sentence.
@@ -46,3 +48,10 @@ _MESSAGES = {
     Status.NO_DATA: "every datum is flagged or missing",
     Status.LOW_SNR: "gains are zero within their errors (Meq.Solver(..., min_snr=) sets how many)",
 }
+
+
+def counts(status: np.ndarray) -> str:
+    """`110 converged, 2 no data`: how many intervals ended how; codes of a newer rimetree are shown as numbers."""
+    codes, numbers = np.unique(status, return_counts=True)
+    known = {int(s): s.word for s in Status}
+    return ", ".join(f"{n} {known.get(int(c), f'status {c}')}" for c, n in zip(codes, numbers, strict=True)) or "none"

@@ -106,7 +106,7 @@ def _class(fit: ClassFit) -> Iterator[str]:
     ]
     slots, channels = len(first.slot_interval), len(first.chan_interval)
     time, freq = (grid.count * grid.joint for grid in grids)
-    labels = dict.fromkeys(name.split(":")[0] for n in fit.parms for name in fit.state.parms[n].names)
+    labels = dict.fromkeys(name.split(":")[0] for name in fit.meaning.node[fit.fitted].tolist())
     intervals = (
         f"{grids[0].count} x {grids[1].count} solution interval{'s' if grids[0].count * grids[1].count > 1 else ''}"
     )

@@ -47,7 +47,6 @@ class Fitted:
     first: int
     components: list[tuple[str, Problem, Outcome]]
     dropped: int
-    seconds: dict[str, float]
 
     def emptied(self) -> Fitted:
         """Without the data of its problems: a run keeps this of every span."""
@@ -291,7 +290,7 @@ class ClassFit:
                 outcome = solve(part, theta, settings)
             components.append((self._name(part), part, outcome))
         self._store(theta, offset, tgrid.count, components)
-        return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, made.dropped, {})
+        return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, made.dropped)
 
     def collapses(self) -> tuple[bool, bool]:
         """Whether all atoms are constant within an interval, along time and frequency (found by abstract evaluation)."""
@@ -364,6 +363,7 @@ class ClassFit:
             self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, meaning=self.meaning,
             curvature=None if self.atoms.linear else curvature, structure=self.structure, constraints=constraints(
                 self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
+            fitted=self.fitted,
         )  # fmt: skip
 
     def _theta(self, offset: int, count: int) -> np.ndarray:
@@ -403,14 +403,9 @@ class ClassFit:
             parm.status[own, where] = codes.max((1, 2)).astype(np.uint8)[own]
 
     def _name(self, part: Problem) -> str:
-        """The labels of the Parms of a component."""
-        labels = []
-        for n in self.parms:
-            start, names = self.unknowns.offsets[n], self.state.parms[n].names
-            size = int(np.prod(self.unknowns.shapes[n])) * self.unknowns.parts[n]
-            own = part.unknowns[(part.unknowns >= start) & (part.unknowns < start + size)] - start
-            labels += [names[i].split(":")[0] for i in np.unique(own // (size // len(names)))]
-        return "+".join(dict.fromkeys(labels))
+        """The labels of the Parms of a component that are fitted."""
+        nodes = self.meaning.node[part.unknowns[self.fitted[part.unknowns]]]
+        return "+".join(dict.fromkeys(node.split(":")[0] for node in nodes.tolist()))
 
 
 def _single(element: Any) -> tuple[int, int, int, bool] | None:

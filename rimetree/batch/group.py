@@ -396,7 +396,8 @@ def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted,
         ]
     )
     arrays = {field: joined(field) for field in fields}
+    unknowns = pieces[0][1].moving
     smooth = joined("smoothness") if all(outcome.smoothness is not None for _, _, outcome in pieces) else None
     return SolverSummary(
-        solver, group, component, pieces[0][1].count, lost=lost, gauge=gauge, gauges=gauges, smoothness=smooth, **arrays
+        solver, group, component, unknowns, lost=lost, gauge=gauge, gauges=gauges, smoothness=smooth, **arrays
     )

@@ -150,7 +150,7 @@ def shell(own: ClassFit, intervals: int) -> Problem:
             equations.append(Equations(form, (none, none), (none, none), none, none))
     return Problem(
         tuple(equations), own.atoms.parameters, own.blocks, own.retract, no_atoms, own.multiplicative, own.unknowns.count, intervals,
-        linear=own.atoms.linear, meaning=own.meaning, structure=own.structure,
+        linear=own.atoms.linear, meaning=own.meaning, structure=own.structure, fitted=own.fitted,
     )  # fmt: skip
 
 

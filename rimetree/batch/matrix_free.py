@@ -73,7 +73,7 @@ class MatrixFreeFit:
         freq = Axis.of([p.chan_interval for p in firsts], True)
         shapes = [(int(t[-1]) + 1, int(f[-1]) + 1) for t, f in zip(time.intervals, freq.intervals, strict=True)]
         shells = [shell(own, st * sf) for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
-        components, labels = [one.components() for one in shells], [one.labels() for one in shells]
+        labels = [one.labels() for one in shells]
         forms = [form for forms in self.whole.forms for form in forms]
         members, seen = joint.parts(forms, labels)
         classes = joint.class_list(labels, seen, time, freq)
@@ -95,8 +95,8 @@ class MatrixFreeFit:
         found = fit(problem, begun, settings)
         variance = self._variance(problem, found)
         fitted = [
-            Fitted(own.parms, shape, offset, [(own._name(part), part, None) for part in parts], 0, {})  # type: ignore[misc]
-            for own, shape, offset, parts in zip(joint.classes, shapes, offsets, components, strict=True)
+            Fitted(own.parms, shape, offset, [(own._name(p), p, None) for p in shell.components()], 0)  # type: ignore[misc]
+            for own, shape, offset, shell in zip(joint.classes, shapes, offsets, shells, strict=True)
         ]
         fitted[0].dropped = held.dropped
         self._report(problem, x, found, variance, fitted, settings)

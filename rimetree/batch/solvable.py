@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import SolveError, nearest
 from ..graph.node import Family
+from ..parms.funklet import matching
 from ..plan.subset import Subset, marks
 from ..solve.backends import unavailable
 from ..solve.outside import PACKAGES, missing
@@ -118,16 +119,10 @@ def _check_start(solver: str, options: Mapping[str, Any], parms: list[Family]) -
 def _matches(forest: Forest, solver: str, word: str) -> dict[int, np.ndarray]:
     """Parm family of the forest -> which members have `word` as tag, name, or name without qualifiers."""
     parms = {n: f for n, f in enumerate(forest.families) if f.cls.role == "parm"}
-    found = {n: _matching(family, word) for n, family in parms.items()}
+    found = {n: matching(family, word) for n, family in parms.items()}
     found = {n: chosen for n, chosen in found.items() if chosen.any()}
     if not found:
         tags = {tag for f in parms.values() for tag in f.options.get("tags", ())}
         labels = {str(name).split(":")[0] for f in parms.values() for name in f.members["name"]}
         raise SolveError(f"{solver}: solvable={word!r} matches no tag or name of a Parm{nearest(word, tags | labels)}")
     return found
-
-
-def _matching(family: Family, word: str) -> np.ndarray:
-    if word in family.options.get("tags", ()):
-        return np.ones(family.size, bool)
-    return np.array([word in (name, str(name).split(":")[0]) for name in family.members["name"]])

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, nearest
-from ..status import Status
+from ..status import Status, counts
 from .atomic import check_writable, write_atomically
 from .parm_lookup import NOWHERE, Index, apart, looked_up, patches, span
 from .solution_file import Meta, decode, encode
 from .solution_tables import GroupSolutions, JonesTable, ParmTable, SolverTable
 
-__all__ = ["GroupSolutions", "JonesTable", "ParmTable", "Solutions", "SolverTable", "check_writable", "counts", "info"]
+__all__ = ["GroupSolutions", "JonesTable", "ParmTable", "Solutions", "SolverTable", "check_writable", "info"]
 
 
 @dataclass(slots=True, eq=False)
@@ -121,13 +121,6 @@ class Solutions:
 def _key(group: GroupSolutions, table: ParmTable) -> tuple[Any, ...]:
     """What is equal for tables of the same Parms on the same domain."""
     return group.field, group.spw, table.label, tuple(table.names), table.time.tobytes(), table.freq.tobytes()
-
-
-def counts(status: np.ndarray) -> str:
-    """`110 converged, 2 no data`: how many intervals ended how; codes of a newer rimetree are shown as numbers."""
-    codes, numbers = np.unique(status, return_counts=True)
-    known = {int(s): s.word for s in Status}
-    return ", ".join(f"{n} {known.get(int(c), f'status {c}')}" for c, n in zip(codes, numbers, strict=True)) or "none"
 
 
 def info(path: str | Path) -> str:

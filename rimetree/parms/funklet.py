@@ -28,3 +28,10 @@ def varying(family: Family) -> frozenset[str]:
 def is_complex(family: Family) -> bool:
     """Whether the values of a Parm family are complex."""
     return funklet_of(family).is_complex(coefficients(family)[0])
+
+
+def matching(family: Family, word: str) -> np.ndarray:
+    """(members,) which of a Parm family have `word` as tag, name, or name without qualifiers."""
+    if word in family.options.get("tags", ()):
+        return np.ones(family.size, bool)
+    return np.array([word in (name, str(name).split(":")[0]) for name in family.members["name"]])

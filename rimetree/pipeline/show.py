@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import ConfigError, DataError
 from ..io.caltable import CalFile, CalTable
 from ..io.selection import runs
-from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable, counts
+from ..io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable
+from ..status import counts
 from ..trees.terms.base import Param
 from .interpolate import kind_of
 

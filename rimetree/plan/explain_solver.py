@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph.node import Family, Function
-from ..parms.funklet import coefficients, funklet_of, varying
+from ..parms.funklet import coefficients, funklet_of, matching, varying
 from .depends import Depends
 from .lower import Lowering, Term, terms_of
 from .subset import Subset
@@ -30,21 +30,15 @@ def explain_solvers(
                 yield from _Solver(forest, sub, templates, known, number, member).lines()
 
 
-def solvable_parms(families: Mapping[int, Family], solver: Family) -> list[int]:
-    """The Parm families that a Solver fits: by tag, name, or label (the name without qualifiers)."""
+def solvable_parms(families: Mapping[int, Family], solver: Family) -> dict[int, np.ndarray]:
+    """The Parm families that a Solver fits, and which of their members: by tag, name, or label (the name without qualifiers)."""
     below = {kid.family for kid in solver.kids}
     for number in sorted(families, reverse=True):
         if number in below:
             below.update(kid.family for kid in families[number].kids)
-    chosen = []
-    for number in sorted(below):
-        family = families[number]
-        if family.cls.role == "parm":
-            names = [str(name) for name in family.members["name"]]
-            words = {*names, *(name.split(":")[0] for name in names), *family.options.get("tags", ())}
-            if words & set(solver.options["solvable"]):
-                chosen.append(number)
-    return chosen
+    parms = {n: families[n] for n in sorted(below) if families[n].cls.role == "parm"}
+    chosen = {n: np.any([matching(f, word) for word in solver.options["solvable"]], 0) for n, f in parms.items()}
+    return {n: members for n, members in chosen.items() if members.any()}
 
 
 class _Solver:
@@ -104,11 +98,11 @@ class _Solver:
             yield f"    {self._collapsed(low, axis, unit, sorted({f for f, _ in atoms}))}"
 
     def _labels(self, number: int) -> str:
-        names = (str(name).split(":")[0] for name in self.families[number].members["name"])
-        return ", ".join(dict.fromkeys(names))
+        names = np.asarray(self.families[number].members["name"])[self.parms[number]]
+        return ", ".join(dict.fromkeys(str(name).split(":")[0] for name in names))
 
     def _unknowns(self, number: int) -> int:
-        start = coefficients(self.families[number])
+        start = coefficients(self.families[number])[self.parms[number]]
         return int(start.size * (2 if np.iscomplexobj(start) else 1))
 
     def _equation(self, low: Lowering, number: int, atoms: set[tuple[int, int]]) -> Iterator[str]:

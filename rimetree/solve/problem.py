@@ -79,15 +79,19 @@ class Problem:
     """What follows from forms and unknowns alone, kept by whoever solves the same equations on other data again."""
     meaning: Meaning | None = None
     """What the unknowns are; without it null directions get no names."""
+    fitted: np.ndarray | None = None
+    """(count,) which unknowns move, beside others that equations see, too; None: all."""
 
     def components(self) -> list[Problem]:
-        """The independent parts: unknowns that no equation connects are solved separately."""
+        """The independent parts in which something moves: unknowns that no equation connects are solved separately."""
         label = self.labels()
-        parts = []
-        for c in range(label.max(initial=-1) + 1):
-            unknowns = np.flatnonzero(label == c)
-            parts.append(self._component(unknowns))
-        return parts
+        moving = label if self.fitted is None else label[self.fitted]
+        return [self._component(np.flatnonzero(label == c)) for c in np.unique(moving[moving >= 0])]
+
+    @property
+    def moving(self) -> int:
+        """How many unknowns move."""
+        return self.count if self.fitted is None else int(self.fitted.sum())
 
     def labels(self) -> np.ndarray:
         """Component of every unknown; -1 for those that no equation sees."""
@@ -150,6 +154,7 @@ class Problem:
             unknowns=unknowns,
             structure=structure,
             meaning=self.meaning.of(unknowns) if self.meaning else None,
+            fitted=None if self.fitted is None else self.fitted[unknowns],
         )
 
     def emptied(self) -> Problem:
@@ -170,11 +175,11 @@ class Problem:
         return np.asarray(sum(eq.constant.sum(0) for eq in self.equations))
 
     def seen(self) -> np.ndarray:
-        """(count, S) whether any data see each unknown."""
+        """(count, S) whether any data see each unknown that moves."""
         result = np.zeros((self.count, self.intervals), np.bool_)
         for eq in self.equations:
             mark(self.unknowns_of(eq.form), eq.data, result)
-        return result
+        return result if self.fitted is None else result & self.fitted[:, None]
 
     def data(self) -> np.ndarray:
         """Real data per interval (S,)."""

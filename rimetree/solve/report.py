@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .status import Status
+from ..status import Status, counts
 
 
 @dataclass(slots=True, eq=False)
@@ -36,9 +36,7 @@ class SolverSummary:
 
     def counts(self) -> str:
         """`110 converged, 2 no data`: how many intervals ended how."""
-        codes, numbers = np.unique(self.status, return_counts=True)
-        words = [f"{n} {Status(c).word}" for c, n in zip(codes, numbers, strict=True)]
-        return ", ".join(words)
+        return counts(self.status)
 
     def chi2_per_dof(self) -> float:
         """chi-squared per degree of freedom over all intervals that converged; over those with data where none did."""
@@ -92,17 +90,10 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.data}: {self.plan}"]
+        alike: dict[Any, list[SolverSummary]] = {}
         for s in self.solvers:
-            middle = int(np.median(s.iterations)) if s.iterations.size else 0
-            lines.append(
-                f"  {s.solver} {s.group} [{s.component}] {s.unknowns} unknowns x {counted(s.status.size, 'interval')}: {s.counts()}"
-            )
-            if np.isfinite(s.chi2_per_dof()):
-                lines[-1] += (
-                    f"; chi2/dof {s.chi2_per_dof():.5g}; iterations {middle} (most {int(s.iterations.max(initial=0))})"
-                )
-            if s.smoothness is not None:
-                lines[-1] += f"; random walk chi2 {s.smoothness.sum():.4g}"
+            alike.setdefault((s.solver, s.group, s.component, s.unknowns, s.status.shape), []).append(s)
+        lines.extend(_together(several) for several in alike.values())
         lines.extend(self._misfits())
         codes = sorted({int(c) for s in self.solvers for c in np.unique(s.status)} - {Status.CONVERGED})
         lines.extend(f"  {Status(c).word}: {Status(c).message}" for c in codes)
@@ -179,6 +170,23 @@ class Report:
         for name, value in (*stages.items(), ("total", total)):
             yield f"  {name:12} {value:8.3f} s {100 * value / total:5.1f} %"
         yield from (f"  of which {line}" for line in self.compiled)
+
+
+def _together(several: list[SolverSummary]) -> str:
+    """The line of components that are called alike and are of one size, such as those of x and of y, or of every baseline."""
+    first, status = several[0], np.concatenate([s.status for s in several])
+    size = f"{len(several)} x {first.unknowns}" if len(several) > 1 else f"{first.unknowns}"
+    line = f"  {first.solver} {first.group} [{first.component}] {size} unknowns x {counted(first.status.size, 'interval')}: "
+    line += counts(status)
+    reduced = np.array([s.chi2_per_dof() for s in several])
+    reduced = reduced[np.isfinite(reduced)]
+    if reduced.size:
+        iterations = np.concatenate([s.iterations for s in several])
+        low, high = (f"{x:.5g}" for x in (reduced.min(), reduced.max()))
+        spread = low if low == high else f"{low} to {high}"
+        line += f"; chi2/dof {spread}; iterations {int(np.median(iterations))} (most {int(iterations.max(initial=0))})"
+    walks = [s.smoothness.sum() for s in several if s.smoothness is not None]
+    return line + (f"; random walk chi2 {sum(walks):.4g}" if walks else "")
 
 
 def counted(number: int, thing: str) -> str:
