@@ -72,13 +72,16 @@ def _way(run: GroupRun, solver: SolverNode, plan: TilePlan) -> str:
     asked = options["algorithm"]
     words = ["lm" if asked == "auto" else asked]
     if free := run.free.get(solver.name):
-        words = [
-            f"gn-cg for all unknowns together, without sums and normal matrix ({free.why}): every product is a pass over the data"
-        ]
+        whole = _longest(plan)
+        time, freq = free.joint.axes(whole)
+        why = free.unsummed(whole, options["backend"])
+        how = (
+            f"every product is a pass over the data, because {why}" if why else f"on {time.count} x {freq.count} cells"
+        )
+        words = [f"gn-cg for all unknowns together, without a normal matrix ({free.why}), {how}"]
     elif len(fits) > 1:
         joint = run.joint[solver.name]
-        span = max(plan.spans, key=lambda s: s.stop - s.start)
-        axes = joint.axes(Span(span.start, span.stop, tuple)) if joint else None
+        axes = joint.axes(_longest(plan)) if joint else None
         if joint and axes and joint.fits(*axes):
             time, freq = axes
             words = [f"lm for each class, then gn-cg for all together on {time.count} x {freq.count} cells"]
@@ -95,6 +98,11 @@ def _way(run: GroupRun, solver: SolverNode, plan: TilePlan) -> str:
         scale = f"clip {options['clip']:g} sigma" if options["robust"] == "clip" else f"dof {options['dof']:g}"
         words.append(f"robust={options['robust']!r} ({scale}): fitted again with new weights until nothing moves")
     return "; ".join(words)
+
+
+def _longest(plan: TilePlan) -> Span:
+    span = max(plan.spans, key=lambda s: s.stop - s.start)
+    return Span(span.start, span.stop, tuple)
 
 
 def _class(fit: ClassFit) -> Iterator[str]:

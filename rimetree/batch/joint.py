@@ -17,6 +17,7 @@ from ..plan.template import Template
 from ..solve.bilinear import squares
 from ..solve.bounds import Constraints, Prior
 from ..solve.cell_sums import CellSums
+from ..solve.colours import Colours
 from ..solve.coupled import Coupled
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
@@ -26,6 +27,7 @@ from ..solve.forms import Form
 from ..solve.joined import Class
 from ..solve.outcome import Outcome
 from ..solve.problem import Problem
+from ..solve.retract import Retraction
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
@@ -33,6 +35,7 @@ from .fit import ClassFit, Fitted
 from .joint_grid import Axis
 from .joint_sums import JointSums
 from .known import constraints
+from .local_basis import colours
 from .solvable import SolverNode
 from .span import Span
 from .tiling import available_memory
@@ -55,6 +58,7 @@ class JointFit:
         self.ends = np.cumsum([own.unknowns.count for own in classes])
         self.notes: list[str] = []
         """What the user should know of the latest run."""
+        self._known_colours: dict[tuple[int, int], Colours] = {}
 
     # One span.
 
@@ -66,7 +70,8 @@ class JointFit:
         with self.classes[0].clock("sums"):
             sums = JointSums.collect(self, span, time, freq)
         fitted = self.begin(span, settings, sums)
-        problem = self._problem(sums, fitted)
+        self._leave_out(sums, fitted)
+        problem = self.problem(sums)
         found = fit(problem, sums.start(), settings)
         meanings = [own.meaning for own in self.classes]
         fixed = Datum.none(problem.count)
@@ -107,7 +112,7 @@ class JointFit:
 
     def fits(self, time: Axis, freq: Axis) -> bool:
         """Whether the sums of cells fit in memory."""
-        return self._bytes(time, freq) <= 0.4 * available_memory()
+        return self.bytes(time, freq) <= 0.4 * available_memory()
 
     def axes(self, span: Span) -> tuple[Axis, Axis]:
         """The cells of all classes."""
@@ -118,26 +123,28 @@ class JointFit:
             Axis.of([s.chan_interval for s in states], collapse_f),
         )
 
-    def _bytes(self, time: Axis, freq: Axis) -> int:
+    def bytes(self, time: Axis, freq: Axis) -> int:
         """Bytes of the sums of all equations."""
         members = [len(rows) for rows in self.whole.condeqs]
         sizes = [CellSums.bytes(m, t.elements.ntheta) for t, m in zip(self.whole.tables, members, strict=True)]
         return sum(sizes) * time.count * freq.count
 
-    def _problem(self, made: JointSums, fitted: Sequence[Fitted]) -> Coupled:
-        """All classes, without the data of intervals that are lost."""
-        sums = made.sums
-        classes = self.class_list(made.components, made.parts, made.time, made.freq)
-        keep = np.ones((len(made.parts), sums.count), bool)
-        for own, item in zip(classes, fitted, strict=True):
-            for _, part, outcome in item.components:
-                of = own.of_part == own.component[part.unknowns[0]]
-                keep[of] &= ~np.isin(outcome.status, LOST)[own.cell]
-        sums.keep(keep)
-        return Coupled(
+    def problem(self, made: JointSums, kind: type[Coupled] = Coupled) -> Coupled:
+        """All classes."""
+        sums, classes = made.sums, self.class_list(made.components, made.parts, made.time, made.freq)
+        return kind(
             tuple(classes), sums.of_cells(sums.data), self.prior(classes), made.stems,
             squares(sums.table, made.stems, made.atoms.alike()), sums, made.points,
         )  # fmt: skip
+
+    def _leave_out(self, made: JointSums, fitted: Sequence[Fitted]) -> None:
+        """Forget the data of intervals that are lost."""
+        keep = np.ones((len(made.parts), made.sums.count), bool)
+        for own, item in zip(self.class_list(made.components, made.parts, made.time, made.freq), fitted, strict=True):
+            for _, part, outcome in item.components:
+                of = own.of_part == own.component[part.unknowns[0]]
+                keep[of] &= ~np.isin(outcome.status, LOST)[own.cell]
+        made.sums.keep(keep)
 
     def parts(self, forms: Sequence[Form], components: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Equations that see the same component of every class are one part: that of every member of each equation,
@@ -160,10 +167,31 @@ class JointFit:
             cell = (time.intervals[i][:, None] * sf + freq.intervals[i]).ravel()
             free = np.repeat(own.fitted[:, None], st * sf, 1)
             known = constraints(own.families, own.parms, own.unknowns, own.fitted, 1) or Constraints.none(1)
+            turning, name, kind = _alike(own)
             result.append(
-                Class(count, st * sf, cell, own.retract, components[i], seen[:, i], free, known.bounds, _kinds(own))
+                Class(
+                    count,
+                    st * sf,
+                    cell,
+                    Retraction(turning, own.retract.matrices),
+                    components[i],
+                    seen[:, i],
+                    free,
+                    known.bounds,
+                    own.meaning.coefficient,
+                    self._colours(i, len(time.label), len(freq.label)),
+                    turning,
+                    name,
+                    kind,
+                )  # fmt: skip
             )
         return result
+
+    def _colours(self, i: int, slots: int, channels: int) -> Colours:
+        """Of a class on a span of so many slots; solution intervals look alike in all spans."""
+        if (i, slots) not in self._known_colours:
+            self._known_colours[i, slots] = colours(self.classes[i], np.arange(slots), np.arange(channels))
+        return self._known_colours[i, slots]
 
     def prior(self, classes: Sequence[Class]) -> Prior:
         """Priors of all unknowns, flat."""
@@ -263,7 +291,7 @@ class JointFit:
                     part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance, outcome.variance,
                     outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
                 )  # fmt: skip
-                item.components[k] = (name, part, replace(outcome, lost=lost, referred=_of(part, referred)))
+                item.components[k] = (name, part, replace(outcome, lost=lost, referred=zeroed(part, referred)))
             own._store(theta, item.first, item.intervals[0], item.components)
 
 
@@ -295,16 +323,23 @@ def _joined(
     )
 
 
-def _of(part: Problem, referred: Counter[str]) -> dict[str, int]:
+def zeroed(part: Problem, referred: Counter[str]) -> dict[str, int]:
     """What was made zero of a component."""
     names = set(part.meaning.node.tolist()) if part.meaning else set()
     return {node: count for node, count in referred.items() if node in names}
 
 
-def _kinds(own: ClassFit) -> np.ndarray:
-    """See `Class.kind`."""
-    names = np.array([name.split(":")[0] for name in own.meaning.node.tolist()])
-    part = own.meaning.part.copy()
-    part[own.retract.gains + 1] = 1
-    keys = np.stack([np.unique(names, return_inverse=True)[1], own.meaning.coefficient, part])
-    return np.unique(keys, axis=1, return_inverse=True)[1].ravel()
+def _alike(own: ClassFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `Class.turning`, `Class.name` and `Class.kind`."""
+    meaning, single = own.meaning, np.ones(own.unknowns.count, bool)
+    for n in own.parms:
+        members, ct, cf = own.unknowns.shapes[n]
+        start = own.unknowns.offsets[n]
+        single[start : start + members * ct * cf * own.unknowns.parts[n]] = ct * cf == 1
+    turning = np.union1d(own.retract.gains, np.flatnonzero((meaning.part == 1) & ~single))
+    part = meaning.part.copy()
+    part[turning + 1] = 1
+    labels = [node.split(":")[0] for node in meaning.node.tolist()]
+    name = np.unique(np.stack([np.unique(labels, return_inverse=True)[1], part]), axis=1, return_inverse=True)[1]
+    kind = np.unique(np.stack([name, meaning.coefficient]), axis=1, return_inverse=True)[1]
+    return turning, name.ravel(), kind.ravel()

@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..plan.atoms import Atoms
+from ..funklets import Polynomial
+from ..plan.atoms import Atoms, Unknowns
 from ..solve.coupled import Points
 from .fit import ClassFit
+from .local_basis import local_basis
+from .unfit import Unfit
 
 if TYPE_CHECKING:
     from .span import Span
+
+VALUE = Polynomial()
+"""What is its only coefficient."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +87,7 @@ class JointAtoms:
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         self.count = int(self.starts[-1])
         self.grids = {family: self._grid(family) for family in whole.atoms.elements}
-        self.width = whole.atoms.parameters.shape[1]
+        self._bases: dict[Any, Any] = {}
         self.parts: dict[int, Atoms] = {}
         self.boundary: Mapping[int, Any] = {}
         self.fixed_part: tuple[np.ndarray, np.ndarray] | None = None
@@ -128,16 +134,24 @@ class JointAtoms:
 
     # Values and derivatives.
 
-    def unknown(self, i: int, local: Any, cells_t: np.ndarray, cells_f: np.ndarray) -> np.ndarray:
-        """Numbers of unknowns `local` (of class i, any shape) at a grid of cells: (..., places)."""
-        st, sf = self.shapes[i]
-        interval = (self.time.intervals[i][cells_t][:, None] * sf + self.freq.intervals[i][cells_f]).ravel()
-        return np.asarray(self.starts[i] + np.asarray(local)[..., None] * (st * sf) + interval)
+    def intervals(self, i: int, cells_t: np.ndarray, cells_f: np.ndarray) -> np.ndarray:
+        """(places,) interval of class i at a grid of cells."""
+        sf = self.shapes[i][1]
+        return np.asarray((self.time.intervals[i][cells_t][:, None] * sf + self.freq.intervals[i][cells_f]).ravel())
 
     def prepared(self, parms: Iterable[int], cells_t: np.ndarray, cells_f: np.ndarray) -> dict[int, tuple[Any, ...]]:
         """What the funklets of Parms need to know of a grid of cells."""
         slots = self.span.start + self.time.first[cells_t]
         return self.whole.state.prepared(parms, slots[:, None], self.freq.first[cells_f][:, None])
+
+    def _basis(self, parm: int, cells_t: np.ndarray, cells_f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of a Parm that is linear in its coefficients, those that are not multiplied by 0 at each place of a grid of cells, and by
+        what (places, terms each): a few, however many pieces a spline has."""
+        key = parm, cells_t.tobytes(), cells_f.tobytes()
+        if key not in self._bases:
+            slots = self.span.start + self.time.first[cells_t]
+            self._bases[key] = local_basis(self.whole.state, parm, slots, self.freq.first[cells_f])
+        return self._bases[key]
 
     def evaluator(self, boundary: Mapping[int, Any]) -> Callable[[np.ndarray], Points]:
         """`Coupled.points`; `boundary`: the fixed planes that atoms use, on all cells (n, time cells or 1, frequency
@@ -158,61 +172,102 @@ class JointAtoms:
     def _pieces(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, derivatives and their unknowns of all points."""
         found = [self._parm(n, x) if self._plain(n) else self._function(n, x) for n in self.grids]
-        values, slopes, indices = (np.concatenate(part) for part in zip(*found, strict=True))
-        return values, slopes, indices
+        width = max(slope.shape[1] for _, slope, _ in found)
+        values, slopes, indices = zip(*found, strict=True)
+        wide = [[np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in arrays] for arrays in (slopes, indices)]
+        return np.concatenate(values), np.concatenate(wide[0]), np.concatenate(wide[1])
+
+    def _terms(
+        self, parm: int, members: np.ndarray, cells_t: np.ndarray, cells_f: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the unknowns in the value of some members of a linear Parm, and what multiplies each, 1j for imaginary parts:
+        (members, places, terms, parts), and the same without members."""
+        i = self.of_parm[parm]
+        unknowns, interval = self.classes[i].unknowns, self.intervals(i, cells_t, cells_f)
+        which, by = self._basis(parm, cells_t, cells_f)
+        part = np.arange(unknowns.parts[parm])
+        local = unknowns.index(parm, members[:, None, None, None], which[:, :, None], 0) + part
+        index = self.starts[i] + local * int(np.prod(self.shapes[i])) + interval[:, None, None]
+        return index, by[:, :, None] * 1j**part
 
     def _parm(self, family: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points of a Parm family that is linear in its coefficients."""
-        i, grid = self.of_parm[family], self.grids[family]
-        unknowns = self.classes[i].unknowns
-        members, ct, cf = unknowns.shapes[family]
-        cells = grid.cells()
-        basis = self.prepared([family], *cells)[family]
-        slope = np.zeros((members, grid.size, self.width), complex)
-        index = np.zeros((members, grid.size, self.width), np.int64)
-        parts = unknowns.parts[family]
-        for k in range(ct * cf):
-            own = np.broadcast_to(basis[k], (len(cells[0]), 1, len(cells[1]), 1)).ravel()
-            for part in range(parts):
-                slope[..., k * parts + part] = own * 1j**part
-                local = unknowns.index(family, np.arange(members), k, part)
-                index[..., k * parts + part] = self.unknown(i, local, *cells)
-        value = (slope * x[index]).sum(2).ravel()
-        return value, slope.reshape(-1, self.width), index.reshape(-1, self.width)
+        members = np.arange(self.whole.families[family].size)
+        index, by = self._terms(family, members, *self.grids[family].cells())
+        slope = np.broadcast_to(by, index.shape)
+        value = (slope * x[index]).sum((2, 3)).ravel()
+        return value, slope.reshape(value.size, -1), index.reshape(value.size, -1)
+
+    def _atoms(self, family: int) -> Atoms:
+        """The atoms of one family by themselves, in which Parms that are linear in their coefficients have one: their value."""
+        if family not in self.parts:
+            whole = self.whole.atoms
+            parms = sorted({s.parm for s in whole.slots[family]})
+            shapes, funklets = {}, {}
+            for n in parms:
+                linear = whole.funklets[n].linear
+                shapes[n] = (whole.unknowns.shapes[n][0], 1, 1) if linear else whole.unknowns.shapes[n]
+                funklets[n] = VALUE if linear else whole.funklets[n]
+            own = Unknowns.of(shapes, {n: whole.unknowns.parts[n] == 2 for n in parms})
+            wanted = [(family, e) for e in whole.elements[family]]
+            self.parts[family] = Atoms(whole.families, whole.templates, whole.solvable, wanted, own, funklets)
+        return self.parts[family]
 
     def _function(self, family: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points of any other family: by JAX."""
-        if family not in self.parts:
-            wanted = [(family, e) for e in self.whole.atoms.elements[family]]
-            atoms = self.whole.atoms
-            self.parts[family] = Atoms(
-                atoms.families, atoms.templates, atoms.solvable, wanted, atoms.unknowns, atoms.funklets
-            )
-        own, grid = self.parts[family], self.grids[family]
-        cells_t, cells_f = grid.cells()
-        parms = {s.parm for s in own.slots[family]}
-        coefs = {}
-        for n in parms:
-            fit = self.classes[self.of_parm[n]]
-            shape, start = fit.unknowns.shapes[n], fit.unknowns.offsets[n]
-            parts = fit.unknowns.parts[n]
-            local = start + np.arange(int(np.prod(shape)) * parts)
-            values = x[self.unknown(self.of_parm[n], local, cells_t, cells_f)].reshape(*shape, parts, *grid.shape)
-            coefs[n] = values[:, :, :, 0] + 1j * values[:, :, :, 1] if parts == 2 else values[:, :, :, 0]
+        own, grid = self._atoms(family), self.grids[family]
+        cells = cells_t, cells_f = grid.cells()
+        coefs, cells_of, terms = {}, {}, {}
+        for n in {s.parm for s in own.slots[family]}:
+            i, (members, *shape) = self.of_parm[n], self.whole.unknowns.shapes[n]
+            parts = self.whole.unknowns.parts[n]
+            if self.whole.atoms.funklets[n].linear:
+                terms[n] = index, by = self._terms(n, np.arange(members), *cells)
+                value = (by * x[index]).sum((2, 3)).reshape(members, 1, 1, *grid.shape)
+                coefs[n] = value if parts == 2 else value.real
+                cells_of[n] = (1.0,)
+                continue
+            of_class = self.classes[i].unknowns
+            local = of_class.index(n, np.arange(members)[:, None, None], np.arange(int(np.prod(shape)))[:, None], 0)
+            local = (local + np.arange(parts))[:, None]  # (members, 1, coefficients, parts)
+            index = self.starts[i] + local * int(np.prod(self.shapes[i])) + self.intervals(i, *cells)[:, None, None]
+            terms[n] = index, np.ones(1)
+            value = np.moveaxis(x[index], 1, -1).reshape(members, *shape, parts, *grid.shape)
+            coefs[n] = value[:, :, :, 0] + 1j * value[:, :, :, 1] if parts == 2 else value[:, :, :, 0]
+            cells_of |= self.prepared([n], *cells)
         slots, chans = self.span.start + self.time.first[cells_t], self.freq.first[cells_f]
         coordinates = self.whole.state.coordinates(slots[:, None], chans[:, None])
         fixed = {"values": self._fixed(own, cells_t, cells_f), "coordinates": coordinates}
-        values, tangents = (np.asarray(a) for a in own.evaluate(coefs, fixed, self.prepared(parms, cells_t, cells_f)))
-        slope = np.zeros((len(values), grid.size, self.width), complex)
-        index = np.zeros((len(values), grid.size, self.width), np.int64)
-        slope[..., : tangents.shape[1]] = tangents[:, :, 0].transpose(0, 2, 1)
-        ends = np.concatenate([[0], np.cumsum([fit.unknowns.count for fit in self.classes])])
-        for k in range(tangents.shape[1]):
-            number = np.maximum(own.parameters[:, k], 0)
-            for i in range(len(self.classes)):
-                mine = (number >= ends[i]) & (number < ends[i + 1])
-                index[mine, :, k] = self.unknown(i, number[mine] - ends[i], cells_t, cells_f)
-        return values.reshape(-1), slope.reshape(-1, self.width), index.reshape(-1, self.width)
+        values, tangents = (np.asarray(a) for a in own.evaluate(coefs, fixed, cells_of))
+        if not np.isfinite(values).all():
+            self._watch(own, values, grid, (coefs, fixed, cells_of))
+        count, size = self.whole.families[family].size, grid.size
+        slopes, indices, k = [], [], 0
+        for s in own.slots[family]:
+            index, by = terms[s.parm]
+            index = index[s.index]
+            if self.whole.atoms.funklets[s.parm].linear:
+                parts = index.shape[3]  # derivatives by the parts of the value: 1j is in these
+                slope = tangents[:, k : k + parts, 0].transpose(0, 2, 1)[:, :, None] * by[:, :, :1].real
+            else:
+                parts = index.shape[2] * index.shape[3]
+                slope = tangents[:, k : k + parts, 0].transpose(0, 2, 1)
+            k += parts
+            slopes.append(slope.reshape(len(values), size, -1))
+            indices.append(np.tile(index.reshape(count, size, -1), (len(values) // count, 1, 1)))
+        slope, index = np.concatenate(slopes, 2), np.concatenate(indices, 2)
+        return values.reshape(-1), slope.reshape(values.size, -1), index.reshape(values.size, -1)
+
+    def _watch(self, own: Atoms, values: np.ndarray, grid: _Grid, given: Any) -> None:
+        """Remember which node is not finite, and in which intervals of the first class."""
+        unfit, first = Unfit(own), self.classes[0]
+        unfit.watch(values, 0, grid.shape, given)
+        offset = int(first.state.parms[first.parms[0]].slot_interval[self.span.start])
+        cells_t, cells_f = grid.cells()
+        for t, f in unfit.intervals:
+            place = self.time.intervals[0][cells_t[t]], self.freq.intervals[0][cells_f[f]]
+            first.unfit.intervals.add((offset + int(place[0]), int(place[1])))
+        first.unfit.culprit = first.unfit.culprit or unfit.culprit
 
     def _fixed(self, own: Atoms, cells_t: np.ndarray, cells_f: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
         """Boundary planes at a grid of cells, (n, St, 1, Sf, 1)."""

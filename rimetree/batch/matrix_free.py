@@ -1,13 +1,15 @@
-"""Fit a Solver without sums and without a normal matrix, on one span of slots: any equations, any number of unknowns.
+"""Fit a Solver without a normal matrix, on one span of slots: any equations, any number of unknowns.
 
-Conjugate gradients on products with derivatives of the equations as they stand (`plan.residuals`), data piece by piece (`pieces`).
-All classes of Parms are fitted together.
+Conjugate gradients on products with sums over the cells of all classes (`joint_sums`), as joint fits have them, where these fit in
+memory; else with derivatives of the equations as they stand (`plan.residuals`), data piece by piece (`pieces`). All classes of Parms
+are fitted together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,19 +17,21 @@ import numpy as np
 
 from ..plan.residuals import Group, Residuals, Solved
 from ..solve.backends import backend
-from ..solve.cg import Systems
-from ..solve.coupled_fit import Minimum, fit, within
-from ..solve.matrix_free import MatrixFree, started
+from ..solve.coupled_errors import variances
+from ..solve.coupled_fit import Minimum, fit
+from ..solve.datum import Datum, datum, pairs
+from ..solve.exchange import Exchanges
+from ..solve.joined import Joined
+from ..solve.matrix_free import MatrixFree, Summed, started
 from ..solve.outcome import Outcome
-from ..solve.probes import inverse_diagonal
 from ..solve.problem import Problem
 from ..solve.settings import Settings
 from ..solve.significance import gain_atoms, reduced
 from ..solve.status import Status
 from .fit import ClassFit, Fitted
-from .joint import JointFit
+from .joint import JointFit, zeroed
 from .joint_grid import Axis
-from .joint_sums import shell
+from .joint_sums import JointSums, shell
 from .memory import too_large
 from .pieces import Equations, Held
 from .span import Span
@@ -49,6 +53,44 @@ ROOM = 0.1
 """Of the memory, for blocks."""
 
 
+SUMS = 0.4
+"""Of the memory, for sums over cells."""
+
+POINT = 500
+"""Bytes of a solvable factor in a cell, with its derivatives."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cells:
+    """The classes of a fit on a span: its cells; per class intervals in time and frequency, which of these in time is the first,
+    and the unknowns with the component of each."""
+
+    joint: JointFit
+    span: Span
+    time: Axis
+    freq: Axis
+    shapes: Sequence[tuple[int, int]]
+    offsets: Sequence[int]
+    shells: Sequence[Problem]
+    labels: Sequence[np.ndarray]
+
+    @classmethod
+    def of(cls, joint: JointFit, span: Span, made: JointSums | None) -> _Cells:
+        """Those of sums, else cells within which no interval ends."""
+        states = [own.state.parms[own.parms[0]] for own in joint.classes]
+        time = made.time if made else Axis.of([p.slot_interval[span.slots] for p in states], True)
+        freq = made.freq if made else Axis.of([p.chan_interval for p in states], True)
+        shapes = [(int(t[-1]) + 1, int(f[-1]) + 1) for t, f in zip(time.intervals, freq.intervals, strict=True)]
+        shells = [shell(own, st * sf) for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
+        labels = made.components if made else [one.labels() for one in shells]
+        return cls(joint, span, time, freq, shapes, [int(p.slot_interval[span.start]) for p in states], shells, labels)
+
+    def start(self) -> np.ndarray:
+        """The present coefficients (unknowns,)."""
+        rows = zip(self.joint.classes, self.offsets, self.shapes, strict=True)
+        return np.concatenate([own._theta(offset, st).ravel() for own, offset, (st, _) in rows])
+
+
 class MatrixFreeFit:
     """The compiled fit of all classes of a Solver; `joint` knows what they have to do with one another."""
 
@@ -64,43 +106,60 @@ class MatrixFreeFit:
             return self._run(span, settings)
 
     def _run(self, span: Span, settings: Settings) -> list[Fitted]:
-        joint, state = self.joint, self.whole.state
+        joint = self.joint
+        made = self.summed(span, settings)
         several = len(joint.classes) > 1 and not any(too_large(own, self.memory) for own in joint.classes)
         if several:  # a start near the minimum, as for fits of all classes from sums
-            joint.begin(span, settings)
-        firsts = [state.parms[own.parms[0]] for own in joint.classes]
-        time = Axis.of([p.slot_interval[span.slots] for p in firsts], True)
-        freq = Axis.of([p.chan_interval for p in firsts], True)
-        shapes = [(int(t[-1]) + 1, int(f[-1]) + 1) for t, f in zip(time.intervals, freq.intervals, strict=True)]
-        shells = [shell(own, st * sf) for own, (st, sf) in zip(joint.classes, shapes, strict=True)]
-        labels = [one.labels() for one in shells]
-        forms = [form for forms in self.whole.forms for form in forms]
-        members, seen = joint.parts(forms, labels)
-        classes = joint.class_list(labels, seen, time, freq)
-        solved = self._solved(shapes)
-        equations = self._equations(solved, members, time, freq)
-        offsets = [int(p.slot_interval[span.start]) for p in firsts]
-        x = np.concatenate([
-            own._theta(offset, st).ravel() for own, offset, (st, _) in zip(joint.classes, offsets, shapes, strict=True)
-        ])  # fmt: skip
-        held = Held(equations, span, x, KEPT * self.memory)
-        data = np.asarray(sum(np.asarray(equations.residuals.count(piece)) for piece in held()))
-        residuals = equations.residuals
-        problem = MatrixFree(
-            tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
-            _power(residuals, held, x), partial(self._watch, residuals, offsets[0], time, freq),
-        )  # fmt: skip
+            joint.begin(span, settings, made)
+        cells = _Cells.of(joint, span, made)
+        x = cells.start()
+        if made:
+            problem: Joined = joint.problem(made, Summed)
+            dropped = made.dropped
+        else:
+            problem, held = self._in_pieces(cells, x)
+            dropped = held.dropped
         cold = self.whole.multiplicative and self.whole.atoms.linear and not several
-        begun = started(problem, x) if cold else x
-        found = fit(problem, begun, settings)
-        variance = self._variance(problem, found)
+        found = fit(problem, started(problem, x) if cold else x, settings)
+        found, variance, names = self._judged(problem, found, settings)
         fitted = [
-            Fitted(own.parms, shape, offset, [(own._name(p), p, None) for p in shell.components()], 0)  # type: ignore[misc]
-            for own, shape, offset, shell in zip(joint.classes, shapes, offsets, shells, strict=True)
+            Fitted(own.parms, shape, offset, [(own._name(part), part, None) for part in one.components()], 0)  # type: ignore[misc]
+            for own, shape, offset, one in zip(joint.classes, cells.shapes, cells.offsets, cells.shells, strict=True)
         ]
-        fitted[0].dropped = held.dropped
-        self._report(problem, x, found, variance, fitted, settings)
+        fitted[0].dropped = dropped
+        self._report(problem, x, found, variance, fitted, settings, names)
         return fitted
+
+    def summed(self, span: Span, settings: Settings) -> JointSums | None:
+        """The data of a span summed over cells, where nothing forbids that."""
+        if self.unsummed(span, settings.backend):
+            return None
+        with self.whole.clock("sums"):
+            return JointSums.collect(self.joint, span, *self.joint.axes(span))
+
+    def unsummed(self, span: Span, backend: str) -> str:
+        """Why the data of a span are not summed before iterating; "" where they are."""
+        if backend != "numba":
+            return f"backend={backend!r} has no sums of them"
+        time, freq = self.joint.axes(span)
+        needed = self.joint.bytes(time, freq) + self.whole.atoms.count * POINT * time.count * freq.count
+        if needed > SUMS * self.memory:
+            return f"their sums over {time.count} x {freq.count} cells take {needed:.2g} bytes"
+        return ""
+
+    def _in_pieces(self, cells: _Cells, x: np.ndarray) -> tuple[MatrixFree, Held]:
+        """The problem on data as they are."""
+        joint, span, time, freq = self.joint, cells.span, cells.time, cells.freq
+        forms = [form for forms in self.whole.forms for form in forms]
+        members, seen = joint.parts(forms, cells.labels)
+        equations = self._equations(self._solved(cells.shapes), members, time, freq)
+        held, residuals = Held(equations, span, x, KEPT * self.memory), equations.residuals
+        data = np.asarray(sum(np.asarray(residuals.count(piece)) for piece in held()))
+        classes = joint.class_list(cells.labels, seen, time, freq)
+        return MatrixFree(
+            tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
+            _power(residuals, held, x), partial(self._watch, residuals, cells.offsets[0], time, freq),
+        ), held  # fmt: skip
 
     # What is compiled.
 
@@ -140,46 +199,38 @@ class MatrixFreeFit:
 
     # Outcomes.
 
-    def _variance(self, problem: MatrixFree, found: Minimum) -> np.ndarray:
-        """Of every unknown; those of the two parts of a gain are taken to be equal."""
-        groups, start = [], 0
-        for own, made in zip(self.joint.classes, problem.classes, strict=True):
-            label = np.array([str(node).split(":")[0] for node in own.meaning.node.tolist()])
-            key = np.unique(
-                np.stack([np.unique(label, return_inverse=True)[1], own.meaning.coefficient], 1),
-                axis=0,
-                return_inverse=True,
-            )[1]
-            groups.append(start + np.repeat(key.ravel(), made.intervals))
-            start += int(key.max(initial=0)) + 1
+    def _judged(self, problem: Joined, found: Minimum, settings: Settings) -> tuple[Minimum, np.ndarray, Counter[str]]:
+        """The minimum with the reference antenna's phases zero where they are free, the variance of every unknown (those of the two parts
+        of a gain are taken to be equal), and which Parms are zero in how many intervals."""
+        meanings = [own.meaning for own in self.joint.classes]
+        fixed = Datum.none(problem.count)
+        if settings.reference:
+            fixed = datum(problem, found, meanings, settings.reference)
         held = problem.held(found.x, found.gradient)
-        product = within(held, lambda v: problem.product(found.points, v))
-        good = np.append(found.status != Status.DIVERGED, True)
-        systems = Systems(
-            np.where(good[found.systems.label], found.systems.label, found.systems.count), found.systems.count
-        )
-        variance, probes, doubt = inverse_diagonal(product, found.blocks, systems, np.concatenate(groups))
+        variance, way = variances(problem, found, Exchanges.none(problem.count), fixed, held)
+        variance[fixed.reals] = 0
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0
-        way = f"fitted without a matrix ({found.products} products); what the data leave free was not searched for"
-        probed = f"errors are estimated from {probes} random probes, to about {100 * max(doubt, 0.01):.0f} %"
-        self.notes = [f"{self.joint.name}: {way}; {probed}"]
+        passes = "each a pass over the data" if isinstance(problem, MatrixFree) else "of sums over cells"
+        words = [f"fitted without a matrix ({found.products} products, {passes})", *([way] if way else [])]
+        self.notes = [f"{self.joint.name}: {'; '.join(words)}"]
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
             gains = made.retract.gains
             wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
-        return variance
+        return replace(found, x=fixed.turned(found.x, pairs(problem, meanings))), variance, fixed.names
 
     def _report(
         self,
-        problem: MatrixFree,
+        problem: Joined,
         x: np.ndarray,
         found: Minimum,
         variance: np.ndarray,
         fitted: Sequence[Fitted],
         settings: Settings,
+        referred: Counter[str],
     ) -> None:
         """Fill in the outcomes of all components, and the state."""
-        systems, start = found.systems, problem.slopes(x, x)[1]
+        systems, start = found.systems, problem.slopes(problem.points(x), x)[1]
         labels, wides, thetas = (problem.split(a) for a in (systems.label, variance, found.x))
         surprise, known = problem.split(problem.surprise(found.x)), problem.split((problem.prior.precision > 0) * 1.0)
         for i, (own, made, item) in enumerate(zip(self.joint.classes, problem.classes, fitted, strict=True)):
@@ -191,9 +242,8 @@ class MatrixFreeFit:
                 )
                 chi2, data = chi2 + surprise[i][part.unknowns].sum(0), data + known[i][part.unknowns].sum(0)
                 system = labels[i][part.unknowns].min(0)
-                item.components[k] = (
-                    name, part.emptied(), _outcome(own, part, found, system, theta, wide, before, chi2, data, settings)
-                )  # fmt: skip
+                outcome = _outcome(own, part, found, system, theta, wide, before, chi2, data, settings)
+                item.components[k] = name, part.emptied(), replace(outcome, referred=zeroed(part, referred))
             own._store(np.ascontiguousarray(thetas[i]), item.first, item.intervals[0], item.components)
 
 

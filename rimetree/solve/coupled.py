@@ -17,7 +17,6 @@ from . import coupled_blocks, coupling
 from .bilinear import Pairs, Squares, Stems
 from .cell_sums import CellSums
 from .cg import Blocks
-from .coarse import Coarse, coarse
 from .coupling import Cells
 from .joined import Joined
 from .simd import LANES
@@ -109,32 +108,24 @@ class Coupled(Joined):
         base = np.concatenate([[0], np.cumsum(sizes)])
         arguments = self.table, self.stems, self.squares, self.cells, points.value, base[:-1], int(base[-1])
         re, im = sum(in_turns(coupled_blocks.diagonal, *arguments))
-        rows, columns, values = [], [], []
+        count = points.value.shape[1]
         pair = np.repeat(np.arange(len(sizes)), sizes)
         a, b = self.squares.atoms[pair].T
         at = np.arange(len(pair)) - base[pair]
-        p, q = self.cells.base[a] + at, self.cells.base[b] + at
-        of = self.owner()
-        for i in range(points.index.shape[1]):
-            for k in range(points.index.shape[1]):
-                x, y = points.slope[p, i], points.slope[q, k]
-                m, n = points.index[p, i], points.index[q, k]
-                good = (x != 0) & (y != 0) & (of[m] == of[n])
-                z = x.conj() * y
-                value = z.real * re - z.imag * im
-                rows += [m[good], n[good & (a != b)]]
-                columns += [n[good], m[good & (a != b)]]
-                values += [value[good], value[good & (a != b)]]
+        p, q, other = self.cells.base[a] + at, self.cells.base[b] + at, np.flatnonzero(a != b)
+        rows = np.concatenate([p, p, p + count, p + count])
+        columns = np.concatenate([q, q + count, q, q + count])
+        values = np.concatenate([re, -im, im, re])
+        twice = np.concatenate([other + k * len(p) for k in range(4)])
+        entries = np.concatenate([rows, columns[twice]]), np.concatenate([columns, rows[twice]])
+        weight = coo_array((np.concatenate([values, values[twice]]), entries), (2 * count, 2 * count)).tocsr()
+        found = (points.matrix.T @ weight @ points.matrix).tocoo()
+        label = self.sections()
+        own = (label[found.row] == label[found.col]) & (found.data != 0)
         known = np.flatnonzero(self.prior.precision)
-        entries = (
-            np.concatenate([*values, self.prior.precision[known]]),
-            (np.concatenate([*rows, known]), np.concatenate([*columns, known])),
-        )
-        return _dense(coo_array(entries, (self.count, self.count)).tocsr())
-
-    def coarse(self, points: Points, x: np.ndarray, blocks: Blocks) -> Coarse:
-        """What all stations have in common and chi2 hardly sees."""
-        return coarse(self.classes, x, lambda v: self.product(points, v), blocks)
+        rows, columns = (np.concatenate([x[own], known]) for x in (found.row, found.col))
+        values = np.concatenate([found.data[own], self.prior.precision[known]])
+        return _dense(coo_array((values, (rows, columns)), (self.count, self.count)).tocsr())
 
     def _extents(self) -> np.ndarray:
         """Points of every atom: those of its grid."""

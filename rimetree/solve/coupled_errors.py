@@ -19,10 +19,12 @@ from . import coupling
 from .cg import Blocks, Systems, solve
 from .coarse import Coarse
 from .coupled import Coupled
-from .coupled_fit import Minimum
+from .coupled_fit import Minimum, within
 from .datum import Datum
 from .exchange import Exchanges, sparse
+from .joined import Held, Joined
 from .probes import shrunk
+from .status import Status
 from .threads import in_turns
 
 EXACT = 3000
@@ -52,7 +54,9 @@ STIFF = 100.0, 1e4
 conjugate gradients, and where matrices are inverted. With more, rounding errors would hide null pivots."""
 
 
-def variances(problem: Coupled, found: Minimum, known: Exchanges, datum: Datum) -> tuple[np.ndarray, str]:
+def variances(
+    problem: Joined, found: Minimum, known: Exchanges, datum: Datum, held: Held | None = None
+) -> tuple[np.ndarray, str]:
     """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
 
     What is exchanged, and the phases of the reference antenna of a datum, are held.
@@ -63,11 +67,12 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges, datum: Datum) 
     that of other stations as far as noise explains their difference. There are as many probes as the scatter demands.
     """
     systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
-    held = csc_array(hstack([_weighed(found.blocks, datum.pins), known.hold]))
-    loose, firm = (csc_array(held * np.sqrt(stiff)) for stiff in STIFF)
+    hold = csc_array(hstack([_weighed(found.blocks, datum.pins), known.hold]))
+    loose, firm = (csc_array(hold * np.sqrt(stiff)) for stiff in STIFF)
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1]
     columns = sum(c.count for c in problem.classes)
-    if size.max(initial=0) <= EXACT and (size.astype(float) ** 3).sum() <= 2 * EXACT**3:
+    small = size.max(initial=0) <= EXACT and (size.astype(float) ** 3).sum() <= 2 * EXACT**3
+    if isinstance(problem, Coupled) and small and held is None:
         work = columns * (
             problem.cells.A.size
             + problem.cells.weight.size
@@ -75,7 +80,7 @@ def variances(problem: Coupled, found: Minimum, known: Exchanges, datum: Datum) 
         )
         if work <= WORK:
             return _inverted(problem, found, inverse, firm), ""
-    return _probed(problem, found, loose, datum)
+    return _probed(problem, found, loose, datum, held)
 
 
 def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
@@ -87,8 +92,13 @@ def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
 # From random probes.
 
 
-def _probed(problem: Coupled, found: Minimum, hold: csc_array, datum: Datum) -> tuple[np.ndarray, str]:
-    active = found.systems.label < found.systems.count
+def _probed(
+    problem: Joined, found: Minimum, hold: csc_array, datum: Datum, held: Held | None
+) -> tuple[np.ndarray, str]:
+    systems = found.systems
+    good = np.append(found.status != Status.DIVERGED, False)
+    systems = Systems(np.where(good[systems.label], systems.label, systems.count), systems.count)
+    active = systems.label < systems.count
     blocks, common = found.near or (found.blocks, problem.coarse(found.points, found.x, found.blocks))
     inverse = blocks.inverse(np.zeros(problem.count))
     near, matrix = common.preconditioner(inverse.__matmul__), common.matrix(blocks)
@@ -108,12 +118,10 @@ def _probed(problem: Coupled, found: Minimum, hold: csc_array, datum: Datum) -> 
     alike = np.where(pinned, alike + alike.max(initial=0) + 1, alike)  # those of the reference have other errors
     some = np.concatenate([part.any(1) for part in problem.split(own)]) & ~zero
     ratios: list[np.ndarray] = []
-
-    def product(v: np.ndarray) -> np.ndarray:
-        return problem.product(found.points, v) + hold @ (hold.T @ v)
+    product = within(held, lambda v: problem.product(found.points, v) + hold @ (hold.T @ v))
 
     def solved(b: np.ndarray) -> np.ndarray:
-        return solve(product, b, firmly, found.systems, tolerance, np.zeros(found.systems.count), most).x
+        return solve(product, b, firmly, systems, tolerance, np.zeros(systems.count), most).x
 
     while len(ratios) < PROBES[1] and not (len(ratios) >= PROBES[0] and doubt <= ACCURACY):
         z = np.where(active, rng.choice([-1.0, 1.0], problem.count), 0.0)
@@ -149,7 +157,7 @@ def _holding(
     return apply
 
 
-def _alike(problem: Coupled) -> np.ndarray:
+def _alike(problem: Joined) -> np.ndarray:
     """Numbers of what is alike in all stations, for the unknowns of all classes without intervals."""
     parts, start = [], 0
     for c in problem.classes:

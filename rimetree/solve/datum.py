@@ -15,9 +15,9 @@ import numpy as np
 from scipy.sparse import coo_array, csc_array, hstack
 
 from .coarse import NULL
-from .coupled import Coupled
 from .coupled_fit import Minimum
 from .gauges import Meaning
+from .joined import Joined
 
 TAKES_PART = 1e-3
 """Part of a null direction, of unit length, that a move must have to be fixed instead of it."""
@@ -67,7 +67,7 @@ class Datum:
         return csc_array(directions - self.directions @ (self.pins.multiply(1 / scale[None]).T @ directions))
 
 
-def pairs(problem: Coupled, meanings: Sequence[Meaning]) -> np.ndarray:
+def pairs(problem: Joined, meanings: Sequence[Meaning]) -> np.ndarray:
     """(2, n): all unknowns that are real and imaginary parts of one number."""
     rows, start = [], 0
     for c, meaning in zip(problem.classes, meanings, strict=True):
@@ -77,7 +77,7 @@ def pairs(problem: Coupled, meanings: Sequence[Meaning]) -> np.ndarray:
     return np.concatenate(rows, 1)
 
 
-def datum(problem: Coupled, at: Minimum, meanings: Sequence[Meaning], wanted: str) -> Datum:
+def datum(problem: Joined, at: Minimum, meanings: Sequence[Meaning], wanted: str) -> Datum:
     """What is free at a minimum, fixed at the antenna `wanted`, or where that has no solution at the one known best."""
     parts, start = [Datum.none(problem.count)], 0
     for c, meaning, value in zip(problem.classes, meanings, problem.split(at.x), strict=True):
@@ -110,7 +110,7 @@ def _groups(meaning: Meaning, wanted: str) -> Iterator[np.ndarray]:
 
 
 def _of_class(
-    problem: Coupled, at: Minimum, meaning: Meaning, groups: list[np.ndarray], value: np.ndarray, start: int, wanted: str
+    problem: Joined, at: Minimum, meaning: Meaning, groups: list[np.ndarray], value: np.ndarray, start: int, wanted: str
 ) -> Datum:  # fmt: skip
     shape, where = value.shape, slice(start, start + value.size)
     active = (at.systems.label[where] < at.systems.count).reshape(shape)
@@ -157,7 +157,7 @@ def _move(meaning: Meaning, own: np.ndarray, value: np.ndarray) -> np.ndarray:
     return move
 
 
-def _image(problem: Coupled, at: Minimum, move: np.ndarray, where: slice) -> np.ndarray:
+def _image(problem: Joined, at: Minimum, move: np.ndarray, where: slice) -> np.ndarray:
     """The product of the normal matrix with a move, in the unknowns of its class."""
     q = np.zeros(problem.count)
     q[where] = move.ravel()

@@ -166,13 +166,14 @@ class _Finder:
     def _seen(self) -> np.ndarray:
         """(2, pairs): atoms, and the unknowns (numbered class by class without intervals) that they depend on."""
         problem, points = self.problem, self.at.points
-        sizes = (problem.cells.place.max(1) + 1)[problem.cells.grid]
-        seen = np.maximum.reduceat(np.abs(points.slope), problem.cells.base, axis=0) > 0
-        atom, column = np.nonzero(seen & (sizes > 0)[:, None])
-        unknown = points.index[problem.cells.base[atom], column]
+        point, column = np.nonzero(points.slope)
+        unknown = points.index[point, column]
         owner = np.searchsorted(self.starts, unknown, "right") - 1
         intervals = np.array([c.intervals for c in problem.classes])
-        return np.stack([atom, self.counts[owner] + (unknown - self.starts[owner]) // intervals[owner]])
+        local = self.counts[owner] + (unknown - self.starts[owner]) // intervals[owner]
+        order = np.argsort(problem.cells.base)
+        atom = order[np.searchsorted(problem.cells.base[order], point, "right") - 1]
+        return np.stack(np.divmod(np.unique(atom * self.counts[-1] + local), self.counts[-1]))
 
     def _stems(self) -> np.ndarray:
         """(2, pairs): stems, and the unknowns (as in `seen`) that they depend on."""

@@ -16,7 +16,12 @@ from scipy.sparse.csgraph import connected_components
 
 from .bounds import TOUCHING, Bounds, Prior, clip
 from .cg import Blocks, Systems
+from .coarse import Coarse, coarse
+from .colours import Colours
 from .retract import Retraction
+
+WIDE = 64
+"""Coefficients of a Parm that may be in one block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +40,15 @@ class Class:
     """(count, intervals) whether an unknown is fitted there."""
     bounds: Bounds
     """The same in all intervals."""
+    coefficient: np.ndarray
+    """(count,) which coefficient of its Parm an unknown is."""
+    colours: Colours
+    turning: np.ndarray
+    """Real parts of the complex unknowns that have a common scale and phase: gains, and what has several coefficients."""
+    name: np.ndarray
+    """(count,) number of the name of its Parm; for a complex one with neither scale nor phase, other numbers for the two parts."""
     kind: np.ndarray
-    """(count,) equal numbers for what is alike in all stations: the same coefficient of Parms of one name, and for other complex
-    Parms than gains the same part of it."""
+    """(count,) equal numbers for what is alike in all stations: the same coefficient of Parms of one name."""
 
     @property
     def size(self) -> int:
@@ -98,9 +109,9 @@ class Joined(ABC):
     def wake(self, cells: np.ndarray) -> None:
         """From now on, only these cells (cells,) matter."""
 
-    def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Any:
-        """What makes the preconditioner better than the blocks alone (see `coarse.Coarse`), or None: it costs a few products."""
-        return None
+    def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Coarse:
+        """What all stations have in common and chi2 hardly sees: it costs a few products."""
+        return coarse(self.classes, x, lambda v: self.product(points, v), blocks)
 
     def allowance(self, systems: Systems) -> np.ndarray:
         """How many times `tol` the next step may promise in each system that has converged: once for each interval of each class."""
@@ -136,6 +147,15 @@ class Joined(ABC):
     def surprise(self, x: np.ndarray) -> np.ndarray:
         """The priors' part of chi2, per unknown."""
         return self.prior.precision * (x - self.prior.mean) ** 2
+
+    def sections(self) -> np.ndarray:
+        """Number of the class, interval and coefficients (WIDE at a time) that each unknown belongs to: what a block is part of."""
+        parts, start = [], 0
+        for c in self.classes:
+            own = c.coefficient[:, None] // WIDE * c.intervals + np.arange(c.intervals)
+            parts.append(start + own.ravel())
+            start += int(own.max(initial=-1)) + 1
+        return np.concatenate(parts)
 
     def owner(self) -> np.ndarray:
         """Class and interval of every unknown, as one number."""

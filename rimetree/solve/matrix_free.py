@@ -14,6 +14,7 @@ import numpy as np
 
 from ..plan.residuals import Piece, Residuals
 from .cg import Blocks, Systems
+from .coupled import Coupled
 from .joined import Joined
 
 SEED = 0
@@ -88,28 +89,44 @@ class MatrixFree(Joined):
         return self.scale
 
     def allowance(self, systems: Systems) -> np.ndarray:
-        """See `Joined.allowance`: by the number of unknowns. What chi2 hardly sees (a phase that the splines of all antennas share) is a
-        curved valley, in which steps gain less and less, exact ones too."""
-        return COARSER * np.bincount(systems.label, minlength=systems.count + 1)[: systems.count]
+        """See `Joined.allowance`."""
+        return by_unknowns(systems)
 
     def wake(self, cells: np.ndarray) -> None:
         """Every pass is over all data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summed(Coupled):
+    """The same fit where equations separate and their sums over cells fit in memory: a product takes these instead of data."""
+
+    def allowance(self, systems: Systems) -> np.ndarray:
+        """See `Joined.allowance`."""
+        return by_unknowns(systems)
+
+
+def by_unknowns(systems: Systems) -> np.ndarray:
+    """An allowance by the number of unknowns. What chi2 hardly sees (a phase that the splines of all antennas share) is a curved valley,
+    in which steps gain less and less, exact ones too."""
+    return COARSER * np.bincount(systems.label, minlength=systems.count + 1)[: systems.count]
 
 
 ALTERNATIONS = 16
 """Steps with alternating factors 1 and 1/2 that a cold start gets."""
 
 
-def started(problem: MatrixFree, x: np.ndarray) -> np.ndarray:
+def started(problem: Joined, x: np.ndarray) -> np.ndarray:
     """A start from which products of unknowns find their minimum: steps by the blocks alone, as the kernels take them (see `lm`;
     Salvini & Wijnholds 2014, A&A 571, A97), or x itself where these do not lower chi2."""
-    gradient, chi2 = problem.slopes(x, x)
+    points = problem.points(x)
+    gradient, chi2 = problem.slopes(points, x)
     best = float(chi2.sum())
     here, found = x, x
     for k in range(ALTERNATIONS):
-        inverse = problem.blocks(here).inverse(np.zeros(len(x)))
+        inverse = problem.blocks(points).inverse(np.zeros(len(x)))
         here = problem.retract(here, -(inverse @ gradient) / (1 + k % 2))
-        gradient, chi2 = problem.slopes(here, here)
+        points = problem.points(here)
+        gradient, chi2 = problem.slopes(points, here)
         now = float(chi2.sum())
         if not np.isfinite(now) or (k % 2 and now > 0.9 * best):
             break

@@ -1,0 +1,57 @@
+"""Which coefficients of Parms matter in a cell: a few, however many pieces a spline has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..solve.colours import Colours
+
+if TYPE_CHECKING:
+    from .fit import ClassFit
+    from .state import State
+
+AT_ONCE = 4_000_000
+"""Numbers of a basis that are held at once."""
+
+
+def local_basis(state: State, parm: int, slots: np.ndarray, chans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a Parm that is linear in its coefficients, those that are not multiplied by 0 in each cell (slots x channels), and by what:
+    (cells, terms) each."""
+    count = int(np.prod(state.parms[parm].coefs.shape[1:3]))
+    step = max(1, AT_ONCE // (count * len(chans)))
+    pieces = []
+    for t in range(0, len(slots), step):
+        part = slots[t : t + step]
+        basis = state.prepared([parm], part[:, None], chans[:, None])[parm]
+        dense = np.stack([np.broadcast_to(b, (len(part), 1, len(chans), 1)).ravel() for b in basis], 1)
+        terms = max(1, int((dense != 0).sum(1).max()))
+        which = np.sort(np.argsort(dense == 0, 1, kind="stable")[:, :terms], 1)
+        pieces.append((which, np.take_along_axis(dense, which, 1)))
+    most = max(which.shape[1] for which, _ in pieces)
+    wide = [[np.pad(a, ((0, 0), (0, most - a.shape[1]))) for a in piece] for piece in pieces]
+    which, by = (np.concatenate(a) for a in zip(*wide, strict=True))
+    return which, by
+
+
+def colours(fit: ClassFit, slots: np.ndarray, chans: np.ndarray) -> Colours:
+    """Of the unknowns of a class, on all slots and channels of a span."""
+    site = np.zeros(fit.unknowns.count, int)
+    varying = frozenset[str]().union(*(fit.state.parms[n].varying for n in fit.parms))
+    cells = slots if "time" in varying else slots[:1], chans if "freq" in varying else chans[:1]
+    together: list[np.ndarray] = []
+    start = 0
+    for n in fit.parms:
+        members, ct, cf = fit.unknowns.shapes[n]
+        parts, offset = fit.unknowns.parts[n], fit.unknowns.offsets[n]
+        own = site[offset : offset + members * ct * cf * parts].reshape(members, ct * cf, parts)
+        own[:] = start + np.arange(ct * cf)[:, None]
+        if fit.funklets[n].linear and ct * cf > 1:
+            together.append(start + local_basis(fit.state, n, *cells)[0])
+        else:
+            together.append(start + np.arange(ct * cf)[None])
+        start += ct * cf
+    places = max(map(len, together))
+    return Colours.of(site, [np.concatenate([np.broadcast_to(t, (places, t.shape[1])) for t in together], 1)])
