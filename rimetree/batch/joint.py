@@ -168,23 +168,13 @@ class JointFit:
             free = np.repeat(own.fitted[:, None], st * sf, 1)
             known = constraints(own.families, own.parms, own.unknowns, own.fitted, 1) or Constraints.none(1)
             turning, name, kind = _alike(own)
-            result.append(
-                Class(
-                    count,
-                    st * sf,
-                    cell,
-                    Retraction(turning, own.retract.matrices),
-                    components[i],
-                    seen[:, i],
-                    free,
-                    known.bounds,
-                    own.meaning.coefficient,
-                    self._colours(i, len(time.label), len(freq.label)),
-                    turning,
-                    name,
-                    kind,
-                )  # fmt: skip
-            )
+            known_colours = self._colours(i, len(time.label), len(freq.label))
+            retract = Retraction(turning, own.retract.matrices)
+            made = Class(
+                count, st * sf, cell, retract, components[i], seen[:, i], free, known.bounds, own.meaning.coefficient,
+                known_colours, turning, name, kind,
+            )  # fmt: skip
+            result.append(made)
         return result
 
     def _colours(self, i: int, slots: int, channels: int) -> Colours:

@@ -297,7 +297,7 @@ def test_bounds_are_fitted_in_turn_or_jointly_where_asked(seen: Any) -> None:
         ns.solve << Meq.Solver(*ns.eq, solvable="x", algorithm=algorithm)
         words = {
             "auto": "fitted in turn, because some have bounds",
-            "gn-cg": "gn-cg for all unknowns together, without sums",
+            "gn-cg": "gn-cg for all unknowns together, without a normal matrix (as asked), on",
         }
         assert words[algorithm] in ns.forest().explain(data=ms)
         assert ns.forest().run(ms, progress=False).converged
