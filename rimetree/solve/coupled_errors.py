@@ -49,6 +49,9 @@ SHARED = 1500
 NULL = 1e-8
 """Pivots of the preconditioned normal matrix below this are null: they are of order 1 where data constrain."""
 
+SINGULAR = 1e-11
+"""Eigenvalues of a block with 1 on its diagonal below this are those of rounding."""
+
 STIFF = 100.0, 1e4
 """Precision with which exchanges are held, relative to that of the data (errors are right to half of its inverse): for
 conjugate gradients, and where matrices are inverted. With more, rounding errors would hide null pivots."""
@@ -66,7 +69,7 @@ def variances(
     random signs (Hutchinson 1990, Commun. Stat. Simul. 19, 433), of which only what the preconditioner misses is noise, and drawn to
     that of other stations as far as noise explains their difference. There are as many probes as the scatter demands.
     """
-    systems, inverse = found.systems, found.blocks.inverse(np.zeros(problem.count))
+    systems = found.systems
     hold = csc_array(hstack([_weighed(found.blocks, datum.pins), known.hold]))
     loose, firm = (csc_array(hold * np.sqrt(stiff)) for stiff in STIFF)
     size = np.bincount(systems.label, minlength=systems.count + 1)[:-1]
@@ -79,7 +82,7 @@ def variances(
             + problem.cells.place.shape[1] * len(problem.cells.base) * 8.0
         )
         if work <= WORK:
-            return _inverted(problem, found, inverse, firm), ""
+            return _inverted(problem, found, firm), ""
     return _probed(problem, found, loose, datum, held)
 
 
@@ -169,7 +172,7 @@ def _alike(problem: Joined) -> np.ndarray:
 # Exactly.
 
 
-def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array) -> np.ndarray:
+def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> np.ndarray:
     systems: Systems = found.systems
     order = np.argsort(systems.label, kind="stable")
     starts = np.searchsorted(systems.label[order], np.arange(systems.count + 1))
@@ -190,7 +193,7 @@ def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array
     _columns(problem, found, add)
     rows = csr_array(hold)
     variance = np.full(problem.count, np.nan)
-    half = _roots(inverse, problem.count)
+    half = _roots(found.blocks, problem.count)
     alone = 1 if sizes[: systems.count].max(initial=0) <= SHARED else None
     with threadpool_limits(alone):
         for s in range(systems.count):
@@ -199,7 +202,7 @@ def _inverted(problem: Coupled, found: Minimum, inverse: Blocks, hold: csc_array
             W = rows[own]
             H = (H + H.T) / 2 + (W @ W.T).toarray() + np.diag(problem.prior.precision[own])
             S = half[own][:, own]
-            C = S @ (S @ _pseudo_inverse(S @ (S @ H).T)).T
+            C = S.T @ (S.T @ _pseudo_inverse(S @ (S @ H).T)).T
             variance[own] = np.diagonal(C)
     return variance
 
@@ -252,10 +255,14 @@ def _columns(problem: Coupled, found: Minimum, add: Callable[[np.ndarray, np.nda
         start += c.size
 
 
-def _roots(inverse: Blocks, count: int) -> csr_array:
-    """Square roots of the blocks, as one sparse matrix."""
+def _roots(blocks: Blocks, count: int) -> csr_array:
+    """S with S^T S the inverse of the blocks, as one sparse matrix. Along what is null in a block, such as the phase that all stations
+    of it have in common, only the diagonal counts: a pivot there shall be null, too."""
     roots = []
-    for matrix in inverse.matrices:
-        w, v = np.linalg.eigh(matrix)
-        roots.append((v * np.sqrt(np.maximum(w, 0))[:, None]) @ v.transpose(0, 2, 1))
-    return sparse(Blocks(inverse.unknowns, roots), count)
+    for matrix in blocks.matrices:
+        d = np.diagonal(matrix, axis1=1, axis2=2)
+        scale = np.where(d > 0, 1 / np.sqrt(np.where(d > 0, d, 1)), 0.0)
+        w, v = np.linalg.eigh(matrix * scale[:, :, None] * scale[:, None])
+        unit = (v / np.sqrt(np.where(w > SINGULAR, w, 1.0))[:, None]) @ v.transpose(0, 2, 1)
+        roots.append(unit * scale[:, None])
+    return sparse(Blocks(blocks.unknowns, roots), count)

@@ -70,3 +70,32 @@ def test_pulls_have_unit_width(kit: Any, monkeypatch: pytest.MonkeyPatch, way: s
     for words in ("the scale between g and b", "tau and the slope in frequency of the phase of b"):
         assert any(words in note for note in report.notes)
     assert any("random probes, to about" in note for note in report.notes) == (way == "probes")
+
+
+def test_phases_by_themselves(kit):
+    """Equations of amplitudes and of phases: a phase that all antennas have in common is no error, though the equations of an
+    interval are one block. Expected: the pseudo-inverse of sum w |d|^2 (e_p - e_q) (e_p - e_q)^T."""
+    o = kit.observe(
+        noise=0.05, gain=lambda shape: (1 + 0.2 * np.sin(np.arange(shape[1]))[:, None, None]) * np.ones(shape)
+    )
+    ms = rt.MeasurementSet(o.path)
+    ns = rt.Scope()
+    for p in ms.antennas:
+        ns.amp(p) << Meq.Parm(1.0, tags="gain")
+        ns.phase(p) << Meq.Parm(0.0, tags="gain", solint=3)
+        ns.g(p) << Meq.Polar(ns.amp(p), ns.phase(p))
+    for p, q in ms.baselines:
+        sky, data = (Meq.Selector(Meq.Spigot(p, q, column=c), index=0) for c in ("MODEL_DATA", "DATA"))
+        model = ns.g(p) * sky * Meq.Conj(ns.g(q))
+        ns.eq(p, q, 1) << Meq.Condeq(Meq.Abs(sky) * ns.amp(p) * ns.amp(q), data, on="amplitude")
+        ns.eq(p, q, 2) << Meq.Condeq(model, data, on="phase", weight=Meq.Sqr(Meq.Abs(data)))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+    report = ns.forest().run(ms, progress=False)
+    errors = next(t for t in report.tables.groups[0].parms if t.label == "phase").errors[..., 0, 0, 0]
+    power = (abs(kit.getcol(o.path, "DATA")[..., 0]) ** 2).sum(1) * 2 / o.sigma**2
+    for interval in range(2):
+        H = np.zeros((5, 5))
+        for row in np.flatnonzero(o.slot // 3 == interval):
+            way = np.eye(5)[o.p[row]] - np.eye(5)[o.q[row]]
+            H += power[row] * np.outer(way, way)
+        np.testing.assert_allclose(errors[:, interval], np.sqrt(np.diag(np.linalg.pinv(H))), rtol=0.15)
