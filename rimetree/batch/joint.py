@@ -40,6 +40,9 @@ from .solvable import SolverNode
 from .span import Span
 from .tiling import available_memory
 
+SLIGHT = 1e-3
+"""A smaller part in what is not determined is not spoken of."""
+
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
 
@@ -78,13 +81,13 @@ class JointFit:
         if settings.reference:
             fixed = datum(problem, found, meanings, settings.reference)
         known = exchanges(problem, found, meanings, fixed, settings.reference)
-        variance, way = variances(problem, found, known, fixed)
+        variance, way, between = variances(problem, found, known, fixed)
         variance[fixed.reals] = 0
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
             gains = made.retract.gains  # errors along and across a gain are taken to be equal
             wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
         self.notes = [f"{self.name}: {way}"] if way else []
-        self.notes += self._words(problem, known, fitted, found.x)
+        self.notes += self._words(problem, known, fitted, found.x) + self._free(problem, between)
         turned = fixed.turned(found.x, pairs(problem, meanings))
         if known.found or turned is not found.x:
             found, variance = self._settled(problem, found, variance, known, turned)
@@ -229,6 +232,21 @@ class JointFit:
                 text = f"{item.kind} and {shape} of {held} are not both determined: it goes to {item.kind}"
             texts[f"{self.name}: {text}, and errors are those with it held in {held}"] = None
         return list(texts)
+
+    def _free(self, problem: Coupled, between: np.ndarray) -> list[str]:
+        """What else several classes have in common that no datum determines: named, no value of its own is known."""
+        taking: dict[str, float] = {}
+        for own, part in zip(self.classes, problem.split(between), strict=True):
+            for node, x in zip(own.meaning.node.tolist(), part.sum(1), strict=True):
+                label = node.split(":")[0]
+                taking[label] = taking.get(label, 0.0) + x
+        names = [label for label, x in taking.items() if x > SLIGHT * sum(taking.values())]
+        if len(names) < 2:
+            return []
+        text = f"{', '.join(names[:-1])} and {names[-1]} are not determined apart from each other"
+        return [
+            f"{self.name}: {text}: their values are one choice of many, and errors leave out what they have in common"
+        ]
 
     def _shape(self, problem: Coupled, item: Exchange, x: np.ndarray) -> str:
         """How gains take up what another class gives: as a phase or a scale, and as what function of frequency or time."""

@@ -207,7 +207,7 @@ class MatrixFreeFit:
         if settings.reference:
             fixed = datum(problem, found, meanings, settings.reference)
         held = problem.held(found.x, found.gradient)
-        variance, way = variances(problem, found, Exchanges.none(problem.count), fixed, held)
+        variance, way, _ = variances(problem, found, Exchanges.none(problem.count), fixed, held)
         variance[fixed.reals] = 0
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0

@@ -52,6 +52,9 @@ NULL = 1e-8
 SINGULAR = 1e-11
 """Eigenvalues of a block with 1 on its diagonal below this are those of rounding."""
 
+MIXED = 1e-3
+"""Part of a null direction that is in other classes, if it is more than rounding."""
+
 STIFF = 100.0, 1e4
 """Precision with which exchanges are held, relative to that of the data (errors are right to half of its inverse): for
 conjugate gradients, and where matrices are inverted. With more, rounding errors would hide null pivots."""
@@ -59,8 +62,9 @@ conjugate gradients, and where matrices are inverted. With more, rounding errors
 
 def variances(
     problem: Joined, found: Minimum, known: Exchanges, datum: Datum, held: Held | None = None
-) -> tuple[np.ndarray, str]:
-    """Variance of every unknown (NaN where it stays as it is), and what is to be said of it.
+) -> tuple[np.ndarray, str, np.ndarray]:
+    """Variance of every unknown (NaN where it stays as it is), what is to be said of it, and by how much each takes part in null
+    directions of several classes beyond those that are held: errors leave these out. (Small systems only; else 0.)
 
     What is exchanged, and the phases of the reference antenna of a datum, are held.
 
@@ -82,8 +86,9 @@ def variances(
             + problem.cells.place.shape[1] * len(problem.cells.base) * 8.0
         )
         if work <= WORK:
-            return _inverted(problem, found, firm), ""
-    return _probed(problem, found, loose, datum, held)
+            variance, between = _inverted(problem, found, firm)
+            return variance, "", between
+    return *_probed(problem, found, loose, datum, held), np.zeros(problem.count)
 
 
 def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
@@ -172,7 +177,7 @@ def _alike(problem: Joined) -> np.ndarray:
 # Exactly.
 
 
-def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> np.ndarray:
+def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> tuple[np.ndarray, np.ndarray]:
     systems: Systems = found.systems
     order = np.argsort(systems.label, kind="stable")
     starts = np.searchsorted(systems.label[order], np.arange(systems.count + 1))
@@ -192,7 +197,8 @@ def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> np.ndarray:
 
     _columns(problem, found, add)
     rows = csr_array(hold)
-    variance = np.full(problem.count, np.nan)
+    variance, between = np.full(problem.count, np.nan), np.zeros(problem.count)
+    of = np.repeat(np.arange(len(problem.classes)), [c.size for c in problem.classes])
     half = _roots(found.blocks, problem.count)
     alone = 1 if sizes[: systems.count].max(initial=0) <= SHARED else None
     with threadpool_limits(alone):
@@ -202,13 +208,24 @@ def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> np.ndarray:
             W = rows[own]
             H = (H + H.T) / 2 + (W @ W.T).toarray() + np.diag(problem.prior.precision[own])
             S = half[own][:, own]
-            C = S.T @ (S.T @ _pseudo_inverse(S @ (S @ H).T)).T
-            variance[own] = np.diagonal(C)
-    return variance
+            P, null = _pseudo_inverse(S @ (S @ H).T)
+            variance[own] = np.diagonal(S.T @ (S.T @ P).T)
+            between[own] = _between(null, of[own])
+    return variance, between
 
 
-def _pseudo_inverse(P: np.ndarray) -> np.ndarray:
-    """Of a positive semi-definite matrix with eigenvalues of order 1, or 0."""
+def _between(null: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """(n,) by how much each unknown takes part in null directions (n, k), orthonormal, that no class (number `of` (n,)) has by itself."""
+    alone = [np.zeros((null.shape[1], 0))]
+    for c in np.unique(of):
+        _, s, v = np.linalg.svd(null[of != c], full_matrices=True)
+        alone.append(v[np.append(s, np.zeros(len(v) - len(s))) < MIXED].T)
+    u, s, _ = np.linalg.svd(np.concatenate(alone, 1), full_matrices=True)
+    return np.asarray(((null @ u[:, np.count_nonzero(s > MIXED) :]) ** 2).sum(1))
+
+
+def _pseudo_inverse(P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a positive semi-definite matrix with eigenvalues of order 1, or 0; and an orthonormal basis of its null directions."""
     factor, pivots, rank, _ = lapack.dpstrf(P, lower=1, tol=NULL)
     n, Q = len(P), np.zeros((len(P), 0))
     if rank < n:
@@ -219,10 +236,10 @@ def _pseudo_inverse(P: np.ndarray) -> np.ndarray:
         Q = np.linalg.qr(Q)[0]
     factor, fault = lapack.dpotrf(P + Q @ Q.T, lower=1)
     if fault:
-        return np.full_like(P, np.nan)
+        return np.full_like(P, np.nan), Q
     inverse, _ = lapack.dpotri(factor, lower=1)
     inverse = np.tril(inverse)
-    return np.asarray(inverse + np.tril(inverse, -1).T - Q @ Q.T)
+    return np.asarray(inverse + np.tril(inverse, -1).T - Q @ Q.T), Q
 
 
 def _columns(problem: Coupled, found: Minimum, add: Callable[[np.ndarray, np.ndarray, np.ndarray], None]) -> None:

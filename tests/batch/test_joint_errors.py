@@ -99,3 +99,40 @@ def test_phases_by_themselves(kit):
             way = np.eye(5)[o.p[row]] - np.eye(5)[o.q[row]]
             H += power[row] * np.outer(way, way)
         np.testing.assert_allclose(errors[:, interval], np.sqrt(np.diag(np.linalg.pinv(H))), rtol=0.15)
+
+
+@pytest.mark.parametrize("start", [1 + 0j, 1.0], ids=["phases free", "phases known"])
+def test_what_no_class_has_by_itself_is_spoken_of(tmp_path, start):
+    """Circular feeds see the angle of a polarised source as a phase between R and L: free, with Q, U and all gains turning together,
+    where gains are complex, and known where they are real."""
+    path = rt.simulate(tmp_path / "x.ms", antennas=5, times=(5e9, 4, 10.0), corrs="circular", noise=0.1)
+    ms = rt.MeasurementSet(path)
+    for simulating in (True, False):
+        ns = rt.Scope()
+        value = Meq.Constant if simulating else Meq.Parm
+        more = {} if simulating else {"tags": "fit"}
+        ns.Q << value(0.3 if simulating else 0.2, **more)
+        ns.U << value(-0.2 if simulating else -0.1, **more)
+        ns.sky << Meq.PointSource(1.5, ns.Q, ns.U, 0, basis="circular")
+        for p in ms.antennas:
+            for g in (ns.r, ns.l):
+                g(p) << value(start, **more, **({} if simulating else {"solint": 1}))
+            ns.G(p) << Meq.Matrix22(ns.r(p), 0, 0, ns.l(p))
+        for p, q in ms.baselines:
+            model, data = Meq.MatrixMultiply(ns.G(p), ns.sky, Meq.ConjTranspose(ns.G(q))), Meq.Spigot(p, q)
+            if simulating:
+                ns.out(p, q) << Meq.Sink(model + data, column="DATA")
+            else:
+                ns.eq(p, q) << Meq.Condeq(model, data)
+        if not simulating:
+            ns.solve << Meq.Solver(*ns.eq, solvable="fit")
+        report = ns.forest().run(ms, progress=False)
+    assert report.converged
+    words = [note for note in report.notes if "not determined apart" in note]
+    if np.iscomplexobj(start):
+        assert len(words) == 1 and "Q, U, r and l" in words[0]
+    else:
+        assert not words
+        for name, truth in (("Q", 0.3), ("U", -0.2)):
+            found = report.tables.parm(name)
+            assert abs(found.values.item() - truth) < 5 * found.errors.item()
