@@ -28,7 +28,7 @@ from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
-from .following import before, better, solve_from
+from .following import before, better, nearer, solve_from
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
@@ -249,6 +249,20 @@ class ClassFit:
                     outcome.add_to(earlier, slice(i * count, (i + 1) * count))
         return found
 
+    def spread(self, span: Span, settings: Settings) -> None:
+        """Fit from the present coefficients; then, as long as the solution of the time interval before or after some interval fits its
+        data better, from there."""
+        made = self._sums(span, settings)
+        fitted = self._fit(made, settings)
+        parms = {n: self.state.parms[n] for n in self.parms}
+        for _ in range(made.tgrid.count):
+            theta = self._theta(fitted.first, made.tgrid.count)
+            around = [before(parms, self.unknowns, fitted.first, theta, after) for after in (False, True)]
+            moved = [nearer(part, outcome, theta, around, settings) for _, part, outcome in fitted.components]
+            if not any(moved):
+                break
+            fitted = self._fit(made, settings, start=theta)
+
     def _helps(self, made: _Summed, fitted: Fitted, settings: Settings) -> bool:
         """Whether some interval of a fit has not converged, or the solution before it fits its data better than its own."""
         parms = {n: self.state.parms[n] for n in self.parms}
@@ -270,11 +284,13 @@ class ClassFit:
             boundary = sums.collect()
             return _Summed(span, tgrid, fgrid, sums.equations(), boundary, sums.dropped)
 
-    def _fit(self, made: _Summed, settings: Settings, follow: bool = False) -> Fitted:
+    def _fit(
+        self, made: _Summed, settings: Settings, follow: bool = False, start: np.ndarray | None = None
+    ) -> Fitted:  # fmt: skip
         tgrid, fgrid = made.tgrid, made.fgrid
         offset = int(self.state.parms[self.parms[0]].slot_interval[made.span.start])
         problem = self._problem(made.equations, tgrid, fgrid, made.boundary, made.span)
-        theta = self._theta(offset, tgrid.count)
+        theta = self._theta(offset, tgrid.count) if start is None else start
         parms = {n: self.state.parms[n] for n in self.parms}
         walk = random_walk(parms, self.unknowns, self.fitted, offset, tgrid.count)
         other = before(parms, self.unknowns, offset, theta) if follow else theta

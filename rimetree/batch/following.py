@@ -2,11 +2,14 @@
 
 Such parameters drift away from where their Parms start, until that is nearer to another minimum than to theirs; the interval before
 is as near as ever. Whether a solution is taken from there is seen from chi2 and status alone, so nothing gets worse.
+
+Where such Parms are fitted jointly with others, solutions pass on within the span, in both directions: what is right at first may be in the
+middle of it, where the others have put it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,18 +27,23 @@ FAILED = (Status.STALLED, Status.DIVERGED, Status.ITERATION_LIMIT)
 """What another start may help."""
 
 
-def before(parms: Mapping[int, ParmState], unknowns: Unknowns, offset: int, own: np.ndarray) -> np.ndarray:
-    """(unknowns, S): for the time intervals from `offset` on the last solution that each member has before them; `own` (unknowns, S),
-    where they start, for those that have none."""
+def before(
+    parms: Mapping[int, ParmState], unknowns: Unknowns, offset: int, own: np.ndarray, after: bool = False
+) -> np.ndarray:
+    """(unknowns, S): for the time intervals from `offset` on the last solution that each member has before them, or the first `after`
+    them; `own` (unknowns, S), where they start, for those that have none."""
     theta, known = np.zeros_like(own), np.zeros_like(own)
     for n, parm in parms.items():
         members, ct, cf, times, freqs = parm.coefs.shape
+        count, flip = own.shape[1] // freqs, slice(None, None, -1 if after else 1)
+        first = times - offset - count if after else offset
+        coefs = parm.coefs[..., flip, :]
         good = (parm.status == Status.CONVERGED) & parm.fitted[:, None, None] & np.isfinite(parm.coefs).all((1, 2))
-        good = np.concatenate([np.zeros((members, 1, freqs), bool), good], 1)
+        good = np.concatenate([np.zeros((members, 1, freqs), bool), good[:, flip]], 1)
         latest = np.maximum.accumulate(np.where(good, np.arange(times + 1)[:, None], 0), 1)
-        latest = latest[:, offset : offset + own.shape[1] // freqs] - 1
+        latest = (latest[:, first : first + count] - 1)[:, flip]
         at = np.broadcast_to(np.maximum(latest, 0)[:, None, None], (members, ct, cf, *latest.shape[1:]))
-        found = np.where(latest[:, None, None] >= 0, np.take_along_axis(parm.coefs, at, 3), 0)
+        found = np.where(latest[:, None, None] >= 0, np.take_along_axis(coefs, at, 3), 0)
         unknowns.store(theta, n, found.reshape(members, ct, cf, -1))
         there = np.broadcast_to(latest[:, None, None] >= 0, at.shape)
         unknowns.store(known, n, (there * (1 + 1j)).reshape(members, ct, cf, -1))
@@ -68,9 +76,28 @@ def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, 
     differ = (own != other)[part.unknowns].any(0)
     lost = np.isin(outcome.status, FAILED)
     if not (differ & lost).any():
-        least = 10 * settings.tol * outcome.chi2 / np.maximum(outcome.dof, 1)
-        lost = outcome.chi2 - _chi2(part, other, settings) > least
+        lost = outcome.chi2 - _chi2(part, other, settings) > _least(outcome, settings)
     return bool((differ & lost).any())
+
+
+def nearer(
+    part: Problem, outcome: Outcome, theta: np.ndarray, others: Sequence[np.ndarray], settings: Settings
+) -> bool:  # fmt: skip
+    """Put the best of some other values of the unknowns (of the whole, S) into theta, where they fit better than the solution `outcome` by
+    more than what counts as converged; whether there are such intervals."""
+    best = np.where(np.isfinite(outcome.chi2), outcome.chi2, np.inf) - _least(outcome, settings)
+    found = np.zeros(best.shape, bool)
+    for other in others:
+        chi2 = _chi2(part, other, settings)
+        closer = (chi2 < best) & (theta != other)[part.unknowns].any(0)
+        theta[part.unknowns] = np.where(closer, other[part.unknowns], theta[part.unknowns])
+        best, found = np.where(closer, chi2, best), found | closer
+    return bool(found.any())
+
+
+def _least(outcome: Outcome, settings: Settings) -> np.ndarray:
+    """The change of chi2 (S,) that counts as one."""
+    return 10 * settings.tol * outcome.chi2 / np.maximum(outcome.dof, 1)
 
 
 def _chi2(part: Problem, theta: np.ndarray, settings: Settings) -> np.ndarray:

@@ -175,7 +175,7 @@ class GroupRun:
         """The joint fit of a Solver's classes from sums, where there are several and nothing forbids it."""
         fits = self.classes[solver.name]
         asked = solver.options["algorithm"] in ("auto", "gn-cg") and solver.options["backend"] == "numba"
-        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._chained(solver):
+        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._tied(solver):
             return None
         return self._coupled(solver)
 
@@ -186,8 +186,10 @@ class GroupRun:
 
     def _chained(self, solver: SolverNode) -> bool:
         """Whether solution intervals have to do with those before."""
-        tied = any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
-        return tied or solver.options["start"] == "previous"
+        return self._tied(solver) or solver.options["start"] == "previous"
+
+    def _tied(self, solver: SolverNode) -> bool:
+        return any(self.state.parms[n].smooth != (None, None) for n in solver.parms)
 
     def choose(self, memory: float) -> None:
         """Decide which Solvers are fitted without sums and normal matrices, given the memory (bytes): those that ask for conjugate

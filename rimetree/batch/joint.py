@@ -20,7 +20,7 @@ from ..solve.cell_sums import CellSums
 from ..solve.colours import Colours
 from ..solve.coupled import Coupled
 from ..solve.coupled_errors import variances
-from ..solve.coupled_fit import Minimum, fit
+from ..solve.coupled_fit import Minimum
 from ..solve.datum import Datum, datum, pairs
 from ..solve.exchange import Exchange, Exchanges, exchanges, settled
 from ..solve.forms import Form
@@ -32,6 +32,7 @@ from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
 from .fit import ClassFit, Fitted
+from .joint_following import minimum
 from .joint_grid import Axis
 from .joint_sums import JointSums
 from .known import constraints
@@ -58,6 +59,7 @@ class JointFit:
         self.whole = first if alone else ClassFit(
             first.families, solver, parms, templates, real, first.visibilities, first.state
         )  # fmt: skip
+        self.start = solver.options["start"]
         self.ends = np.cumsum([own.unknowns.count for own in classes])
         self.notes: list[str] = []
         """What the user should know of the latest run."""
@@ -72,10 +74,7 @@ class JointFit:
             return None
         with self.classes[0].clock("sums"):
             sums = JointSums.collect(self, span, time, freq)
-        fitted = self.begin(span, settings, sums)
-        self._leave_out(sums, fitted)
-        problem = self.problem(sums)
-        found = fit(problem, sums.start(), settings)
+        problem, found, fitted = minimum(self, sums, settings)
         meanings = [own.meaning for own in self.classes]
         fixed = Datum.none(problem.count)
         if settings.reference:
@@ -96,14 +95,23 @@ class JointFit:
         self._report(problem, found, variance, fitted, settings, fixed.names)
         return fitted
 
-    def begin(self, span: Span, settings: Settings, sums: JointSums | None = None) -> list[Fitted]:
-        """Fit each class by itself, the others held fixed: from the sums of all where these say enough, else from the data."""
+    def begin(
+        self, span: Span, settings: Settings, sums: JointSums | None = None, first: Sequence[int] = ()
+    ) -> list[Fitted]:
+        """Fit each class by itself, the others held fixed: from the sums of all where these say enough, else from the data. The classes
+        `first` come before others, and their time intervals follow one another."""
         begun = {}
-        for i in sorted(range(len(self.classes)), key=self._precedence):
+        for i in sorted(range(len(self.classes)), key=lambda i: (i not in first, self._precedence(i))):
+            if i in first:
+                self.spread(i, span, settings)
             with self.classes[i].clock("sums"):
                 equations = sums.equations(i) if sums else None
             begun[i] = self.classes[i].run(span, replace(settings, reference=""), equations)
         return [begun[i] for i in range(len(self.classes))]
+
+    def spread(self, i: int, span: Span, settings: Settings) -> None:
+        """Fit a class by itself, each time interval from the solution of its neighbours where that is better."""
+        self.classes[i].spread(span, replace(settings, reference=""))
 
     def _precedence(self, i: int) -> int:
         """Which classes are fitted first: gains, which find their way from any phases; then what enters non-linearly; last
@@ -140,7 +148,7 @@ class JointFit:
             squares(sums.table, made.stems, made.atoms.alike()), sums, made.points,
         )  # fmt: skip
 
-    def _leave_out(self, made: JointSums, fitted: Sequence[Fitted]) -> None:
+    def leave_out(self, made: JointSums, fitted: Sequence[Fitted]) -> None:
         """Forget the data of intervals that are lost."""
         keep = np.ones((len(made.parts), made.sums.count), bool)
         for own, item in zip(self.class_list(made.components, made.parts, made.time, made.freq), fitted, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +65,21 @@ class JointSums:
 
     def start(self) -> np.ndarray:
         """The present coefficients of all classes (unknowns,)."""
-        parts = []
+        return np.concatenate([own._theta(first, count).ravel() for own, first, count in self._places()])
+
+    def put(self, x: np.ndarray) -> None:
+        """Make unknowns the present coefficients."""
+        parts = np.split(x, self.atoms.starts[1:-1])
+        for (own, first, count), part in zip(self._places(), parts, strict=True):
+            theta = part.reshape(own.unknowns.count, -1)
+            for n in own.parms:
+                into = own.state.parms[n].coefs[..., first : first + count, :]
+                into[:] = own.unknowns.values(theta, n).reshape(into.shape)
+
+    def _places(self) -> Iterator[tuple[ClassFit, int, int]]:
+        """Classes with their first time interval and how many they have."""
         for own, time in zip(self.joint.classes, self.time.intervals, strict=True):
-            first = int(own.state.parms[own.parms[0]].slot_interval[self.span.start])
-            parts.append(own._theta(first, int(time[-1]) + 1).ravel())
-        return np.concatenate(parts)
+            yield own, int(own.state.parms[own.parms[0]].slot_interval[self.span.start]), int(time[-1]) + 1
 
     def equations(self, i: int) -> list[Equations] | None:
         """Those of class i by itself, the others held fixed where they are; None where they do not follow from sums over cells: where

@@ -67,6 +67,10 @@ class Minimum:
     near: tuple[Blocks, Any] | None
     """Blocks made close by, and what goes with them (see `Joined.coarse`), where the fit has these of all systems."""
 
+    def totals(self, problem: Joined) -> np.ndarray:
+        """(systems,) chi2 with priors."""
+        return per_system(self.of_cell, self.systems.count, self.chi2) + self.systems.sum(problem.surprise(self.x))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:

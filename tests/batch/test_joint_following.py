@@ -1,0 +1,82 @@
+"""Delays per slot that drift far within the solution intervals of a bandpass with which they are fitted jointly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rimetree as rt
+from rimetree import Meq
+from rimetree.status import Status
+
+SLOTS, BAND, STATIONS, CHANS = 60, 30, 5, 16
+X = np.linspace(-1, 1, CHANS)
+
+
+def drifting(kit: Any, seed: int) -> tuple[Any, np.ndarray]:
+    """An observation, and the turns of half a band (slot, station): drifts of many rad and a random walk, with bands of any phases."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 1, SLOTS)[:, None] * rng.uniform(-16, 16, STATIONS)
+    late = ramp + np.cumsum(0.15 * rng.normal(size=(SLOTS, STATIONS)), 0)
+    band = np.exp(0.1 * rng.normal(size=(STATIONS, 2, CHANS)) + 1j * rng.uniform(-3, 3, (STATIONS, 2, CHANS)))
+    o = kit.observe(
+        antennas=STATIONS, times=(5e9, SLOTS, 10.0), freqs=(1.4e9, CHANS, 1e6), noise=0.3,
+        gain=lambda _: np.exp(1j * late[:, :, None, None] * X) * band,
+    )  # fmt: skip
+    return o, late
+
+
+def solved(o: Any, **options: Any) -> Any:
+    ms, ns = rt.MeasurementSet(o.path), rt.Scope()
+    ns.x << Meq.Constant(X, axes="freq")
+    for p in ms.antennas:
+        wave = Meq.Polar(1, (ns.late(p) << Meq.Parm(0.0, tags="joint", solint=1)) * ns.x)
+        x, y = (ns["b" + h](p) << Meq.Parm(1 + 0j, tags="joint", solint=(BAND, 1)) for h in "xy")
+        ns.J(p) << Meq.MatrixMultiply(Meq.Matrix22(wave, 0, 0, wave), Meq.Matrix22(x, 0, 0, y))
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.J(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.J(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="joint", **options)
+    return ns.forest().run(ms, progress=False)
+
+
+def wrong(report: Any, late: np.ndarray) -> np.ndarray:
+    """(slots,) whether some delay, against the first station's and the mean of the interval of the bandpass, is at another minimum."""
+    off = (report.tables.parm("late").values[:, :, 0, 0, 0].T - late).reshape(-1, BAND, STATIONS)
+    off = off - np.median(off, 1, keepdims=True)
+    return (abs(off - off[..., :1]) > 0.5).any(2).ravel()
+
+
+@pytest.mark.parametrize(("seed", "start"), [(4, "auto"), (4, "previous")])
+def test_delays_follow_those_of_other_slots(kit: Any, seed: int, start: str) -> None:
+    """All is right, where own starts lead to other minima."""
+    o, late = drifting(kit, seed)
+    own, report = (solved(o, start=word) for word in ("own", start))
+    assert wrong(own, late).sum() >= BAND, "the test needs delays that are lost from 0"
+    assert report.converged
+    assert not wrong(report, late).any()
+    assert abs(report.solvers[0].chi2_per_dof() - 1) < 0.02
+    assert (report.tables.parm("late").status == Status.CONVERGED).all()
+
+
+def test_nothing_is_taken_that_is_not_better(kit: Any) -> None:
+    """Data that no delays explain: the minimum is as low as from the own starts."""
+    o, _ = drifting(kit, 3)
+    rng = np.random.default_rng(0)
+    kit.putcol(o.path, DATA=(rng.normal(size=(2, *o.model.shape)).T @ [1, 1j]).T.astype(np.complex64))
+    own, default = (solved(o, start=start, max_iter=20) for start in ("own", "auto"))
+    assert default.solvers[0].chi2.sum() <= own.solvers[0].chi2.sum() * (1 + 1e-9)
+
+
+def test_lost_slots_are_bridged(kit: Any) -> None:
+    """Slots without data, and one without a station, harm nothing that comes after them."""
+    o, late = drifting(kit, 5)
+    flags = np.isin(o.slot, (20, 21))[:, None, None] | (((o.p == 2) | (o.q == 2)) & (o.slot == 40))[:, None, None]
+    kit.putcol(o.path, FLAG=np.broadcast_to(flags, o.model.shape))
+    report = solved(o)
+    status = report.tables.parm("late").status[:, :, 0]
+    assert (status[:, 20:22] == Status.NO_DATA).all() and status[2, 40] == Status.NO_DATA
+    assert (np.delete(status, [20, 21, 40], 1) == Status.CONVERGED).all()
+    assert not wrong(report, late)[~np.isin(np.arange(SLOTS), (20, 21, 40))].any()
