@@ -224,9 +224,9 @@ class GroupRun:
         """All slots of a group without data."""
         return BareTile(self.group)
 
-    def span(self, slots: slice, tiles: Callable[[], Any]) -> None:
-        """Run all solvers, in order, on the slots of a span."""
-        span = Span(slots.start, slots.stop, tiles)
+    def span(self, slots: slice, tiles: Callable[[], Any], reading: Any = None) -> None:
+        """Run all solvers, in order, on the slots of a span. `reading`: see `Span`."""
+        span = Span(slots.start, slots.stop, tiles, reading)
         self.latest = []
         for solver in self.found.solvers:
             fits = self.classes[solver.name]

@@ -206,7 +206,9 @@ class _Run:
         stream = (
             None
             if self.bare
-            else self._stream(group_run.group, [t for tiles in plan.tiles for t in tiles if len(tiles) == 1])
+            else self._stream(
+                group_run.group, [t for tiles in plan.tiles for t in tiles if len(tiles) == 1], early=True
+            )
         )
         try:
             for span, tiles in zip(plan.spans, plan.tiles, strict=True):
@@ -216,9 +218,8 @@ class _Run:
                 elif len(tiles) == 1:
                     with self._clock("read"):
                         tile = next(stream)  # type: ignore[arg-type]
-                    kept = [tile]
-                    group_run.span(span, lambda kept=kept: kept)  # type: ignore[misc]
-                    group_run.write(self.data, tile)
+                    group_run.span(span, lambda tile=tile: [self._whole(tile)], tile)  # type: ignore[misc]
+                    group_run.write(self.data, self._whole(tile))
                 else:
                     group_run.span(span, lambda tiles=tiles: self._stream(group_run.group, tiles))  # type: ignore[misc]
                     for tile in self._stream(group_run.group, tiles) if self.found.sinks else ():
@@ -237,12 +238,25 @@ class _Run:
         size = group.bytes_per_slot(self.found.reads | self._kept_columns())
         return rows * group.freq.size * len(group.corrs), size * (span.stop - span.start)
 
-    def _stream(self, group: Any, tiles: Any) -> Any:
+    def _whole(self, tile: Any) -> Any:
+        with self._clock("read"):
+            return tile.complete()
+
+    def _stream(self, group: Any, tiles: Any, early: bool = False) -> Any:
+        """Tiles, which are still being read where that is wanted and nothing changes them afterwards."""
         columns = sorted(self.found.reads | self._kept_columns())
         self.report.bytes_read += sum(t.stop - t.start for t in tiles) * group.bytes_per_slot(columns)
         words = {"words": True} if self.found.flagsets else {}
+        if early and self._plain():
+            words["early"] = True
         tiles = self.data.reader(group, columns, tiles, uvw=self.found.uvw, **words)
         return self.skies.fill(tiles) if self.skies else tiles
+
+    def _plain(self) -> bool:
+        """Whether tiles come as they are read, and nothing is changed or added."""
+        from ..io.ms import MeasurementSet
+
+        return type(self.data).reader is MeasurementSet.reader and not self.skies
 
     def _kept_columns(self) -> set[str]:
         """Columns written only in part, whose other values must be kept."""

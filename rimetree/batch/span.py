@@ -32,6 +32,8 @@ class Span:
     start: int
     stop: int
     tiles: Tiles
+    reading: Any = None
+    """The only tile, where it may still be being read (see `Tile.complete`)."""
 
     @property
     def slots(self) -> slice:
@@ -53,6 +55,8 @@ class SpanSums:
 
     def collect(self) -> dict[int, Any]:
         """Pass over all tiles; returns the boundary planes of the atoms on the grid of intervals."""
+        if self._follow():
+            return {}
         boundary: dict[int, list[Any]] = {n: [] for n in self.fit.atoms.boundary}
         for tile in self.span.tiles():
             tensors = self.fit.cascade.tensors(tile)
@@ -61,7 +65,19 @@ class SpanSums:
             self._add(tile, tensors)
         return {n: self._regrid(parts) for n, parts in boundary.items()}
 
-    def _add(self, tile: Any, tensors: Mapping[int, Any]) -> None:
+    def _follow(self) -> bool:
+        """Sum a tile while it is being read, where nothing but its columns is needed; False where that is not so, or it has
+        become another tile."""
+        tile, fit = self.span.reading, self.fit
+        if tile is None or self.single or self.backend.name != "numba" or fit.cascade.targets or any(fit.flagging):
+            return False
+        self._add(tile, {}, tile.landed)
+        if tile.complete().rows is tile.rows:
+            return True
+        self.grams, self.dropped = [], 0
+        return False
+
+    def _add(self, tile: Any, tensors: Mapping[int, Any], landed: np.ndarray | None = None) -> None:
         fit = self.fit
         tcell = self.tgrid.joint_cell[tile.start - self.span.start : tile.stop - self.span.start]
         for place, table in enumerate(fit.tables):
@@ -77,7 +93,8 @@ class SpanSums:
                 self.grams.append(empty_gram(table.elements, members, *extent))
             gram, count = self.grams[place]
             cells = tcell, self.fgrid.joint_cell
-            self.dropped += self.backend.accumulate(gram, count, *arguments, *cells, flags, weights)
+            following = {} if landed is None else {"landed": landed}
+            self.dropped += self.backend.accumulate(gram, count, *arguments, *cells, flags, weights, **following)
 
     def _direct(
         self,

@@ -14,10 +14,10 @@ import numpy as np
 from ..errors import ConfigError, DataError, NothingSelected
 from . import columns as column_io
 from . import flagsets as flag_io
+from .filling import Filling, read_ahead
 from .intents import with_intent
 from .metadata import Antenna, Field, Spw, read_metadata
 from .obstacles import find_obstacles
-from .reading import read_ahead, read_tile
 from .selection import Selection, choose, choose_numbers
 from .slots import Group, RowIndex, distinct, make_groups
 from .table import open_main
@@ -103,12 +103,14 @@ class MeasurementSet:
         weights: bool = True,
         uvw: bool = False,
         words: bool = False,
+        early: bool = False,
     ) -> Iterator[Tile]:
         """Tiles of `group`, in order, read one ahead.
 
         The arrays of a tile are valid until the next is asked for, or another reader is started after this one ended.
 
-        `tiles`: slots per tile, or the slots of each tile. `words`: with BITFLAG. Raises `DataError` where a column does not
+        `tiles`: slots per tile, or the slots of each tile. `words`: with BITFLAG. `early`: a tile is handed out while it is still
+        being read, see `Tile.complete`; what fails is then raised there. Raises `DataError` where a column does not
         exist or cannot be read, ValueError where a tile would have no slots.
         """
         nslot = group.time.size
@@ -120,10 +122,10 @@ class MeasurementSet:
         self._check_columns(columns)
         flagsets = self.flagsets if words else None
 
-        def read(slots: slice, buffers: Buffers, stop: Event) -> Tile:
-            return read_tile(self.path, self._table, group, slots, columns, weights, uvw, buffers, stop, flagsets)
+        def begin(slots: slice, buffers: Buffers, stop: Event) -> Filling:
+            return Filling(self.path, self._table, group, slots, columns, weights, uvw, buffers, stop, flagsets)
 
-        return read_ahead(read, parts, self._spare)
+        return read_ahead(begin, parts, self._spare, early)
 
     def read(
         self,
@@ -136,7 +138,8 @@ class MeasurementSet:
         """One tile with arrays of its own; all slots where `slots` is None. Raises `DataError` as `reader` does."""
         self._check_columns(columns)
         start, stop, _ = (slots or slice(None)).indices(group.time.size)
-        return read_tile(self.path, self._table, group, slice(start, stop), columns, weights, uvw, Buffers())
+        part = slice(start, stop)
+        return Filling(self.path, self._table, group, part, columns, weights, uvw, Buffers()).read()
 
     def ensure_column(self, name: str) -> None:
         """Create column `name` like DATA (shape, type, storage manager, tiling), full of zeros, unless it is there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Tile:
     empty     rows left out because a cell of theirs holds no array
     words     (nrow, nchan, ncorr) int32: BITFLAG and BITFLAG_ROW (None unless asked for)
     flagsets  name -> its bit in words
+    landed    (1,) int64: rows that have been read, of a tile handed out early; -1 where reading ended and this is not the tile
 
     The arrays of a tile from a reader are reused: see `MeasurementSet.reader`.
     """
@@ -43,6 +44,12 @@ class Tile:
     empty: int
     words: np.ndarray | None = None
     flagsets: Mapping[str, int] = field(default_factory=dict)
+    landed: np.ndarray | None = None
+    whole: Callable[[], Tile] | None = None
+
+    def complete(self) -> Tile:
+        """The tile with all rows, once they are read. Arrays are others where rows turned out to be empty; reading may fail."""
+        return self.whole() if self.whole else self
 
     @property
     def nrow(self) -> int:

@@ -17,11 +17,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .gram import MOST, Job, add_block
-from .memory import float64s, peek, poke
-from .simd import INLINE, KERNEL, LANES, choose, splat, store, vec
+from .gram import MOST, Job, add_block, scratch
+from .memory import float64s, int32s, int64s, peek, poke
+from .simd import INLINE, KERNEL, LANES, load, splat, store, total, vec, vectors
 from .sources import Planes
 from .threads import take
+from .turns import begin, end, number
 
 GROUP = LANES // 2
 """Complex numbers per vector."""
@@ -40,7 +41,7 @@ class Rows(NamedTuple):
     data: int
     corr: np.ndarray
     coef: np.ndarray
-    """(elements, 2) complex: of the solvable plane and of the constant one."""
+    """(elements, 4) float64: what multiplies the sums of w |x|^2, w |d|^2 and (real and imaginary part) w conj(x) d."""
     index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     """Baseline of each member."""
     weights: np.ndarray
@@ -80,44 +81,70 @@ def rows_of(planes: Planes, job: Job) -> Rows | None:
             coef[e, which] = planes.coef[planes.mono_start[plane]]
     if len(members) != 1 or any(len(f) != 1 for f in found):
         return None
-    return Rows(found[0].pop(), found[1].pop(), job.data_corr.astype(np.int64), coef, job.data_index[0], job.weights)
+    cross = coef[:, 0].conj() * coef[:, 1]
+    factor = 2 * np.stack([*np.abs(coef.T) ** 2, cross.real, cross.imag], 1)  # w is twice the weight
+    corr, factor = job.data_corr.astype(np.int64), np.ascontiguousarray(factor)
+    return Rows(found[0].pop(), found[1].pop(), corr, factor, np.ascontiguousarray(job.data_index[0]), job.weights)
 
 
 _INDEX = ir.IntType(32)
+_PAIRS = ir.Constant(ir.VectorType(_INDEX, LANES), [k // 2 for k in range(LANES)])
+"""A number for each of four data as one for their real and imaginary parts."""
 
 
 def _read(builder: Any, address: Any, kind: Any, count: int) -> Any:
     return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=1)
 
 
-def _widened(builder: Any, value: Any) -> Any:
-    return builder.fpext(value, ir.VectorType(ir.DoubleType(), value.type.count))
+def _good(builder: Any, weights: Any, flags: Any) -> Any:
+    """Weights of four data, and which of them can be used, each for a real and an imaginary part."""
+    weight = _read(builder, weights, ir.FloatType(), GROUP)
+    flag = _read(builder, flags, ir.IntType(8), GROUP)
+    most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
+    good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
+    good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
+    return (builder.shuffle_vector(a, a, _PAIRS) for a in (weight, good))
 
 
-@intrinsic
-def _complexes(typingctx: Any, address: Any) -> Any:
-    """Four complex64 numbers, real and imaginary parts in turn."""
+def _kept(builder: Any, good: Any, values: Any) -> Any:
+    """Values that can be used, else 0, as float64."""
+    kept = builder.select(good, values, ir.Constant(values.type, [0.0] * LANES))
+    return builder.fpext(kept, ir.VectorType(ir.DoubleType(), LANES))
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _widened(builder, _read(builder, args[0], ir.FloatType(), LANES))
 
-    return vec(types.int64), codegen
+# Processors work on what `_good` returns once, for all of these.
 
 
 @intrinsic
 def _usable(typingctx: Any, weights: Any, flags: Any) -> Any:
-    """Twice the weights of four data, 0 where they cannot be used, each for a real and an imaginary part."""
+    """The weights of four data, 0 where they cannot be used, each for a real and an imaginary part."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        weight = _read(builder, args[0], ir.FloatType(), GROUP)
-        flag = _read(builder, args[1], ir.IntType(8), GROUP)
-        most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
-        good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
-        good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
-        value = _widened(builder, builder.select(good, weight, zero))
-        twice = builder.fadd(value, value)
-        places = ir.Constant(ir.VectorType(_INDEX, LANES), [k // 2 for k in range(LANES)])
-        return builder.shuffle_vector(twice, twice, places)
+        weight, good = _good(builder, *args)
+        return _kept(builder, good, weight)
+
+    return vec(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _complexes(typingctx: Any, address: Any, weights: Any, flags: Any) -> Any:
+    """Four complex64 numbers, real and imaginary parts in turn, 0 where they cannot be used."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, good = _good(builder, *args[1:])
+        return _kept(builder, good, _read(builder, args[0], ir.FloatType(), LANES))
+
+    return vec(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _counted(typingctx: Any, weights: Any, flags: Any) -> Any:
+    """1/2 for each part of a datum that can be used."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, good = _good(builder, *args)
+        kind = ir.VectorType(ir.DoubleType(), LANES)
+        return builder.select(good, *(ir.Constant(kind, [v] * LANES) for v in (0.5, 0.0)))
 
     return vec(types.int64, types.int64), codegen
 
@@ -139,79 +166,82 @@ def _sum(model, data, weights, flags, first, stop, out, at):
     first:stop of a row."""
     xx, xd, xs, dd, used = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for c in range(first, stop, GROUP):
-        w = _usable(weights + 4 * c, flags + c)
-        x, d = choose(w, _complexes(model + 8 * c), splat(0.0)), choose(w, _complexes(data + 8 * c), splat(0.0))
-        y = w * x
-        xx, xd, xs, dd = xx + y * x, xd + y * d, xs + y * _swapped(d), dd + w * d * d
-        used += choose(w, splat(0.5), splat(0.0))
+        weight, flag = weights + 4 * c, flags + c
+        w = _usable(weight, flag)
+        x, d = _complexes(model + 8 * c, weight, flag), _complexes(data + 8 * c, weight, flag)
+        y, z = w * x, w * d
+        xx, xd, xs, dd = xx + y * x, xd + y * d, xs + y * _swapped(d), dd + z * d
+        used += _counted(weight, flag)
     for i, value in enumerate((xx, xd, xs, dd, used)):
         store(out, at + i, value)
 
 
 @nb.njit(**INLINE)
-def _of(out, at, corr, ncorr, sign):
-    """The sum of the lanes of one correlation; `sign` of the imaginary ones."""
-    total = 0.0
-    for k in range(corr, GROUP, ncorr):
-        total += out[at, 2 * k] + sign * out[at, 2 * k + 1]
-    return total
+def _fold(out, at, ncorr):
+    """Add up several data of one correlation in what `_sum` wrote at `at`."""
+    for i in range(LANES * at, LANES * (at + SUMS), LANES):
+        if ncorr < 4:
+            for k in range(i, i + 4):
+                poke(out, k, peek(out, k) + peek(out, k + 4))
+        if ncorr < 2:
+            for k in range(i, i + 2):
+                poke(out, k, peek(out, k) + peek(out, k + 2))
 
 
 @nb.njit(**INLINE)
-def _add(t, member, r, f, columns, ncorr, out, address, count):
-    """Add what `_sum` made of run r to frequency cell f of all elements."""
-    nf = count.shape[3]
-    for e in range(count.shape[0]):
-        corr, a, b = columns.corr[e], columns.coef[e, 0], columns.coef[e, 1]
-        gram = float64s(address[e] + 32 * nf * (member * count.shape[2] + t))
-        cross = (
-            complex(_of(out, SUMS * r + 1, corr, ncorr, 1.0), _of(out, SUMS * r + 2, corr, ncorr, -1.0))
-            * a.conjugate()
-            * b
-        )
-        poke(gram, f, peek(gram, f) + _of(out, SUMS * r, corr, ncorr, 1.0) * (a * a.conjugate()).real)
-        poke(gram, nf + f, peek(gram, nf + f) + cross.real)
-        poke(gram, 2 * nf + f, peek(gram, 2 * nf + f) + cross.imag)
-        poke(
-            gram,
-            3 * nf + f,
-            peek(gram, 3 * nf + f) + _of(out, SUMS * r + 3, corr, ncorr, 1.0) * (b * b.conjugate()).real,
-        )
-        count[e, member, t, f] += np.int64(_of(out, SUMS * r + 4, corr, ncorr, 1.0) + 0.5)
+def _add(corr, coef, out, gram, nf, count):
+    """Add what `_sum` wrote at `out` to one frequency cell of the Gram matrix and of the count of one element."""
+    at = 2 * corr
+    aa, bb = peek(out, at) + peek(out, at + 1), peek(out, at + 3 * LANES) + peek(out, at + 3 * LANES + 1)
+    re, im = (
+        peek(out, at + LANES) + peek(out, at + LANES + 1),
+        peek(out, at + 2 * LANES) - peek(out, at + 2 * LANES + 1),
+    )
+    cr, ci = peek(coef, 2), peek(coef, 3)
+    poke(gram, 0, peek(gram, 0) + peek(coef, 0) * aa)
+    poke(gram, nf, peek(gram, nf) + (cr * re - ci * im))
+    poke(gram, 2 * nf, peek(gram, 2 * nf) + (cr * im + ci * re))
+    poke(gram, 3 * nf, peek(gram, 3 * nf) + peek(coef, 1) * bb)
+    poke(count, 0, peek(count, 0) + np.int64(peek(out, at + 4 * LANES) + peek(out, at + 4 * LANES + 1) + 0.5))
 
 
 @nb.njit(**KERNEL)
-def add_rows(columns, address, count, p, job, step, counter):
-    """Add all data to the Gram matrices at `address` (elements,) and to `count`, as `gram.add_lines` does, `step` members
-    at a time, taking turns at `counter` with other threads. Returns the number of data dropped because they are not
-    finite."""
-    members, dropped = count.shape[1], 0
-    out = np.empty((SUMS * job.runs.shape[0], LANES))
-    m0 = take(counter) * step
-    while m0 < members:
-        for s in range(job.tcell.shape[0]):
-            for m in range(m0, min(m0 + step, members) if job.tcell[s] >= 0 else m0):
-                dropped += _row(columns, address, count, p, job, s, m, out)
-        m0 = take(counter) * step
+def add_rows(columns, address, count, p, job, turns, counter):
+    """Add all data to the Gram matrices at `address` (elements,) and to `count`, as `gram.add_lines` does. Returns the number
+    of data dropped because they are not finite."""
+    ne, members, nt, nf = count.shape
+    ncorr, size, slots = job.flags.shape[2], job.flags.shape[1] * job.flags.shape[2], p.rows.shape[1]
+    corr, coef, index = int64s(columns.corr.ctypes.data), columns.coef.ctypes.data, int32s(columns.index.ctypes.data)
+    weights, flags, rows = columns.weights.ctypes.data, job.flags.ctypes.data, int32s(p.rows.ctypes.data)
+    nrun, runs, tcell = job.runs.shape[0], int32s(job.runs.ctypes.data), int32s(job.tcell.ctypes.data)
+    grams, counts = int64s(address.ctypes.data), count.ctypes.data
+    room, dropped = vectors(SUMS * nrun), 0
+    out = room.ctypes.data
+    turn = take(counter)
+    while turn < number(turns):
+        s0, s1, m0, m1 = begin(turns, turn)
+        for s in range(s0, s1):
+            t = np.int64(peek(tcell, s))
+            for m in range(m0, m1 if t >= 0 else m0):
+                b = np.int64(peek(index, m))
+                row = np.int64(peek(rows, b * slots + s)) if b >= 0 else -1
+                if row < 0:
+                    continue
+                fine, at = True, row * size
+                for r in range(nrun):
+                    first, stop = at + peek(runs, 4 * r) * ncorr, at + peek(runs, 4 * r + 1) * ncorr
+                    _sum(columns.model, columns.data, weights, flags, first, stop, room, SUMS * r)
+                    fine &= total(load(room, SUMS * r) + load(room, SUMS * r + 3)) < LARGE
+                if not fine:  # a datum is NaN or infinite
+                    dropped += add_block(scratch(job), address, count, p, job, s, s + 1, m, m + 1, (0, 0))
+                    continue
+                for r in range(nrun):
+                    _fold(float64s(out), SUMS * r, ncorr)
+                    f, sums = np.int64(peek(runs, 4 * r + 2)), float64s(out + 8 * LANES * SUMS * r)
+                    for e in range(ne):
+                        gram = float64s(peek(grams, e) + 8 * (4 * (m * nt + t) * nf + f))
+                        used = int64s(counts + 8 * (((e * members + m) * nt + t) * nf + f))
+                        _add(peek(corr, e), float64s(coef + 32 * e), sums, gram, nf, used)
+        end(turns, turn)
+        turn = take(counter)
     return dropped
-
-
-@nb.njit(**KERNEL)
-def _row(columns, address, count, p, job, s, m, out):
-    """Add the row of member m at slot s."""
-    ncorr, runs, t = job.flags.shape[2], job.runs.shape[0], np.int64(job.tcell[s])
-    size = job.flags.shape[1] * ncorr
-    row = np.int64(p.rows[columns.index[m], s]) if columns.index[m] >= 0 else -1
-    if row < 0:
-        return 0
-    model, data = columns.model + 8 * row * size, columns.data + 8 * row * size
-    weights, flags = columns.weights.ctypes.data + 4 * row * size, job.flags.ctypes.data + row * size
-    for r in range(runs):
-        first, stop = np.int64(job.runs[r, 0]) * ncorr, np.int64(job.runs[r, 1]) * ncorr
-        _sum(model, data, weights, flags, first, stop, out, SUMS * r)
-        for v in range(LANES):
-            if not (out[SUMS * r, v] < LARGE and out[SUMS * r + 3, v] < LARGE):  # a datum is NaN or infinite
-                return add_block(address, count, p, job, s, s + 1, t, m, m + 1, (np.int64(0), np.int64(0)))
-    for r in range(runs):
-        _add(t, m, r, np.int64(job.runs[r, 2]), columns, ncorr, out, address, count)
-    return 0

@@ -17,11 +17,12 @@ import numpy as np
 
 from .bilinear import Pairs
 from .coupling import Cells
-from .gram import BLOCK, add_block
+from .gram import add_block, scratch
 from .simd import INLINE, KERNEL, LANES, add, aligned, load, load_from, store, vectors
 from .sources import PlaneTable, Sources
 from .sums import ElementTable, check_cells, prepare, slots_of_cells
 from .threads import in_turns, take
+from .turns import BLOCK
 
 SCRATCH = 300_000
 """Bytes of Gram matrices per thread that stay in its cache."""
@@ -198,7 +199,7 @@ def _add(p, job, table, cells, seen, equation, number, weight, first, last, nf, 
     gram, count = np.empty(starts[ne]), np.empty((ne, block, step, nf), np.int64)
     address, local = np.empty(ne, np.int64), vectors(1)
     data, constant = np.zeros((parts, len(cells.live), LANES)), np.zeros((parts, len(cells.live), LANES))
-    turns, dropped = -(-members // block), 0
+    room, turns, dropped = scratch(job), -(-members // block), 0
     turn = take(counter)
     while turn < -(-nt // step) * turns:
         t0, m0 = turn // turns * step, turn % turns * block
@@ -213,7 +214,7 @@ def _add(p, job, table, cells, seen, equation, number, weight, first, last, nf, 
                 address[e] = gram.ctypes.data + 8 * starts[e]
             for t in range(t0, t1):
                 if last[t] > first[t]:
-                    dropped += add_block(address, count, p, job, first[t], last[t], t, m0, m1, (m0, t0))
+                    dropped += add_block(room, address, count, p, job, first[t], last[t], m0, m1, (m0, t0))
             for cell in range(0, (t1 - t0) * nf, LANES):
                 b = (t0 * nf + cell) // LANES
                 _write(

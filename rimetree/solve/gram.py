@@ -17,12 +17,10 @@ import numpy as np
 from .memory import LEAF, OPTIONS, fill, float32s, float64s, gather, peek, poke, uint8s
 from .sources import LARGEST, MISSING, PARTLY, assemble, clean
 from .threads import take
+from .turns import begin, end, number
 
 SAMPLES = 1024
 """Channels of all lines of a block together: enough to amortise calls, few enough to stay in a core's cache."""
-
-BLOCK = 32
-"""Members per task: rows of one slot lie side by side in memory, and tasks must outnumber the threads."""
 
 MOST = np.float32(np.finfo(np.float32).max)
 
@@ -336,14 +334,13 @@ def _sum(job, room, lines, address, count, origin):
 
 
 @nb.njit(**OPTIONS)
-def add_block(address, count, p, job, first, last, t, m0, m1, origin):
-    """All rows of one time cell and of members m0:m1, for sums that begin at member and time cell `origin` (two int64);
-    returns the number of data dropped."""
-    room = scratch(job)
+def add_block(room, address, count, p, job, first, last, m0, m1, origin):
+    """All rows of members m0:m1 at slots first:last that have a time cell, for sums that begin at member and time cell `origin`
+    (two int64); returns the number of data dropped."""
     most = room.member.shape[0]
     dropped, lines = 0, np.int64(0)  # a literal would compile everything below twice
     for s in range(first, last):
-        if job.tcell[s] != t:
+        if job.tcell[s] < 0:
             continue
         for m in range(m0, m1):
             room.member[lines], room.slot[lines] = m, s
@@ -359,18 +356,16 @@ def add_block(address, count, p, job, first, last, t, m0, m1, origin):
 
 
 @nb.njit(**OPTIONS)
-def add_lines(address, count, p, job, cells, first, last, counter):
-    """Add all data of the time cells `cells` (slots first[k]:last[k]) to the Gram matrices at `address` (elements,) and
-    to `count`, taking turns at `counter` with other threads.
+def add_lines(address, count, p, job, turns, counter):
+    """Add all data to the Gram matrices at `address` (elements,) and to `count`, taking turns at `counter` with other threads.
 
-    One turn per time cell and block of members. Returns the number of data dropped because a plane is not finite.
+    Returns the number of data dropped because a plane is not finite.
     """
-    members = count.shape[1]
-    blocks = (members + BLOCK - 1) // BLOCK
-    dropped, origin = 0, (np.int64(0), np.int64(0))
+    room, dropped, origin = scratch(job), 0, (np.int64(0), np.int64(0))
     turn = take(counter)
-    while turn < cells.shape[0] * blocks:
-        k, m0 = turn // blocks, turn % blocks * BLOCK
-        dropped += add_block(address, count, p, job, first[k], last[k], cells[k], m0, min(m0 + BLOCK, members), origin)
+    while turn < number(turns):
+        s0, s1, m0, m1 = begin(turns, turn)
+        dropped += add_block(room, address, count, p, job, s0, s1, m0, m1, origin)
+        end(turns, turn)
         turn = take(counter)
     return dropped

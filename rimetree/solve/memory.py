@@ -1,8 +1,8 @@
 """Memory by address, for kernels: reading and writing strided data as SIMD code.
 
-numba's arrays would do, but an item of an array brings a test for negative indices, every slice a count of references,
-and LLVM turns loops over strided data into gathers, which are several times slower than what is done here. Nothing here
-checks bounds.
+numba's arrays would do, but an item of an array brings a test for negative indices, every slice (and every look at an array of a
+tuple) a count of references, and LLVM turns loops over strided data into gathers, which are several times slower than what is
+done here. Nothing here checks bounds.
 """
 
 # Kernels take arrays and addresses only; annotations would repeat that on every argument.
@@ -34,6 +34,7 @@ def _pointer(kind: Any) -> Any:
 
 
 uint8s, float32s, float64s = _pointer(types.uint8), _pointer(types.float32), _pointer(types.float64)
+int32s, int64s = _pointer(types.int32), _pointer(types.int64)
 """A pointer from an address (int64)."""
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .gram import BLOCK, load, scratch
+from .gram import load, scratch
 from .memory import OPTIONS
 from .threads import take
+from .turns import BLOCK
 
 SINGULAR = 1e-11
 """A Cholesky pivot below this fraction of its diagonal element is zero: that plane is a combination of earlier ones. Without an order by

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .aligned import add_rows, rows_of
-from .gram import Job, add_lines
+from .gram import SAMPLES, Job, add_lines
 from .pseudo import fill_direct, fill_factor
 from .sources import Planes, PlaneTable, Sources
-from .threads import in_turns, threads
+from .threads import in_turns
+from .turns import BLOCK, turns
 
 Gram = list[np.ndarray]
 """Per element (members, time cells, T + 1, T + 1, frequency cells) float64, the constant part last: the upper triangle
@@ -67,6 +68,7 @@ def accumulate(
     fcell: np.ndarray,
     flags: np.ndarray | None,
     weights: np.ndarray | None,
+    landed: np.ndarray | None = None,
 ) -> int:
     """Add a tile to `gram` and `count` (made by `empty_gram`); returns how many data were dropped because a plane is
     not finite.
@@ -74,22 +76,25 @@ def accumulate(
     `rows` (nbaseline, nslot): row of the columns, flags (nrow, nchan, ncorr; 0 is good) and weights (nrow, nchan or 1,
     ncorr), -1 where missing. `tcell` (nslot,), `fcell` (nchan,): cells, never decreasing, -1 where unused. A datum that
     is flagged, missing, or whose weight is not positive and finite counts nowhere. Weights may be None where all
-    are 1, flags too where no element has data.
+    are 1, flags too where no element has data. `landed` (1,) int64: rows of all of these that there are by now, while another
+    thread reads more; where it becomes negative the sums are worth nothing.
     """
     planes, job = prepare(table, sources, rows, elements, tcell, fcell, flags, weights)
     check_cells(tcell, fcell, count.shape[2], count.shape[3])
-    used, first, last = slots_of_cells(tcell)
     address = np.array([g.ctypes.data for g in gram], np.int64)
     for g, n in zip(gram, elements.ntheta, strict=True):
         expected = (*count.shape[1:3], n + 1, n + 1, count.shape[3])
         if g.shape != expected or g.dtype != np.float64 or not g.flags.c_contiguous:
             raise ValueError(f"expected a Gram array made by empty_gram, {expected} float64, got {g.shape} {g.dtype}")
-    if not (len(used) and len(gram)):
+    if not (len(tcell) and len(gram)):
         return 0
+    members = count.shape[1]
+    pieces = turns(job.tcell, rows, members, max(1, SAMPLES // (BLOCK * len(fcell))), landed)
     columns = rows_of(planes, job)
     if columns is None:
-        return sum(in_turns(add_lines, address, count, planes, job, used, first, last))
-    return sum(in_turns(add_rows, columns, address, count, planes, job, -(-count.shape[1] // (4 * threads()))))
+        return sum(in_turns(add_lines, address, count, planes, job, pieces))
+    # These sums are made faster than a thread reads: it has a core to itself.
+    return sum(in_turns(add_rows, columns, address, count, planes, job, pieces, spare=int(landed is not None)))
 
 
 def direct(

@@ -19,9 +19,9 @@ def threads() -> int:
     return int(nb.get_num_threads())
 
 
-def together(work: Callable[[], Any]) -> list[Any]:
-    """Results of `work()`, called once by every thread, the calling one among them."""
-    others = [_pool(threads() - 1).submit(work) for _ in range(threads() - 1)]
+def together(work: Callable[[], Any], spare: int = 0) -> list[Any]:
+    """Results of `work()`, called once by every thread (but `spare` ones), the calling one among them."""
+    others = [_pool(threads() - 1).submit(work) for _ in range(threads() - 1 - spare)]
     try:
         own = work()
     finally:
@@ -29,10 +29,10 @@ def together(work: Callable[[], Any]) -> list[Any]:
     return [own, *(other.result() for other in others)]
 
 
-def in_turns(kernel: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What `kernel(*arguments, counter)` returns to each thread; threads share the work out by `take(counter)`."""
+def in_turns(kernel: Callable[..., Any], *arguments: Any, spare: int = 0) -> list[Any]:
+    """What `kernel(*arguments, counter)` returns to each thread (but `spare` ones); threads share the work out by `take(counter)`."""
     counter = np.zeros(1, np.int64)
-    return together(lambda: kernel(*arguments, counter))
+    return together(lambda: kernel(*arguments, counter), spare)
 
 
 def shared(task: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -63,3 +63,47 @@ def take(typingctx: Any, counter: Any) -> Any:
         return builder.atomic_rmw("add", data, ir.IntType(64)(1), "monotonic")
 
     return types.int64(counter), codegen
+
+
+@intrinsic
+def seen(typingctx: Any, array: Any, index: Any) -> Any:
+    """An item of an integer array that another thread may change; what that thread wrote before it did is seen too."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place, size = _place(context, builder, signature, args)
+        value = builder.load_atomic(place, "acquire", size)
+        return context.cast(builder, value, signature.args[0].dtype, types.int64)
+
+    return types.int64(array, index), codegen
+
+
+@intrinsic
+def tell(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Change an item of an integer array that other threads look at by `seen`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place, size = _place(context, builder, signature, args)
+        number = context.cast(builder, args[2], signature.args[2], signature.args[0].dtype)
+        builder.store_atomic(number, place, "release", size)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+def _place(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, int]:
+    data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
+    index = context.cast(builder, args[1], signature.args[1], types.intp)
+    return builder.gep(data, [index]), signature.args[0].dtype.bitwidth // 8
+
+
+_sleep: Any = types.ExternalFunction("usleep", types.int32.__call__(types.uint32))
+
+
+@nb.njit(cache=True, nogil=True)
+def reached(array, index, least):  # type: ignore[no-untyped-def]
+    """Wait until another thread has made an item at least `least`; False where it made it negative: it never will."""
+    value = seen(array, index)
+    while 0 <= value < least:
+        _sleep(300)
+        value = seen(array, index)
+    return value >= least

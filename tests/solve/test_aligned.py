@@ -1,6 +1,9 @@
-"""Sums of model and data columns of one layout against numpy, bad data included."""
+"""Sums of model and data columns of one layout against numpy, bad data included; sums that follow a reader."""
 
 from __future__ import annotations
+
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from rimetree.solve.aligned import rows_of
 from rimetree.solve.sources import PlaneTable, Sources
 from rimetree.solve.sums import ElementTable, accumulate, empty_gram, prepare
+from rimetree.solve.turns import turns
 
 BASELINES, SLOTS, CHANNELS = 5, 3, 8
 MEMBERS = np.array([3, 0, 4], np.int32)
@@ -118,3 +122,50 @@ def test_other_shapes_take_the_general_way() -> None:
     wide.model = wide.model.astype(complex)
     assert not taken(wide)
     check(wide)
+
+
+def sums(columns: Columns, landed: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
+    planes, sources, rows, elements = columns.tables()
+    gram, count = empty_gram(elements, len(MEMBERS), 2, int(columns.fcell.max()) + 1)
+    data = columns.tcell, columns.fcell, columns.flags, columns.weights
+    accumulate(gram, count, planes, sources, rows, elements, *data, landed)
+    return gram, count
+
+
+@pytest.mark.parametrize("fcell", [np.zeros(8), np.arange(8)])  # as columns lie, and the general way
+def test_sums_follow_a_reader(fcell: np.ndarray) -> None:
+    columns = Columns(4, fcell)
+    columns.rows = np.sort(columns.rows.ravel()).reshape(SLOTS, -1).T.copy()
+    columns.tcell = np.array([0, 0, 1], np.int32)
+    expected = sums(columns, None)
+    filled, landed = columns.data.copy(), np.zeros(1, np.int64)
+    columns.data[:] = 1e6  # not read yet
+
+    def read() -> None:
+        for row in range(len(filled)):
+            columns.data[row] = filled[row]
+            landed[0] = row + 1
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    found = sums(columns, landed)
+    thread.join()
+    np.testing.assert_array_equal(found[1], expected[1])
+    for own, other in zip(found[0], expected[0], strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("fcell", [np.zeros(8), np.arange(8)])
+def test_nobody_waits_for_rows_that_will_not_come(fcell: np.ndarray) -> None:
+    _, count = sums(Columns(4, fcell), np.array([-1]))
+    assert not count.any()
+
+
+def test_pieces_that_share_a_cell_are_chained() -> None:
+    rows = np.arange(12).reshape(6, 2).T
+    made = turns(np.array([0, 1, 1, -1, 1, 2]), rows, 2, 1)
+    assert made.chained.tolist() == [False, False, True, True, True, False]
+    assert made.rows.tolist() == [2, 4, 6, 8, 10, 12]
+    pairs = turns(np.array([-1, -1, 3, 4, 4, 5]), rows, 2, 2)
+    assert pairs.chained.tolist() == [False, False, True] and pairs.first.tolist() == [0, 2, 4, 6]
