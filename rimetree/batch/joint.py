@@ -34,6 +34,7 @@ from ..solve.status import Status
 from .fit import ClassFit, Fitted
 from .joint_following import minimum
 from .joint_grid import Axis
+from .joint_start import better, doubtful, elsewhere
 from .joint_sums import JointSums
 from .known import constraints
 from .local_basis import colours
@@ -74,7 +75,14 @@ class JointFit:
             return None
         with self.classes[0].clock("sums"):
             sums = JointSums.collect(self, span, time, freq)
+        cold = sums.start()
         problem, found, fitted = minimum(self, sums, settings)
+        if doubtful(self, problem, found):
+            other = elsewhere(self, problem, sums, settings, cold)
+            if better(problem, other, found):
+                sums.put(other.x)
+                problem, found, fitted = minimum(self, sums, settings)
+                found = replace(found, iterations=found.iterations + other.iterations)
         meanings = [own.meaning for own in self.classes]
         fixed = Datum.none(problem.count)
         if settings.reference:

@@ -210,18 +210,18 @@ def _inverted(problem: Coupled, found: Minimum, hold: csc_array) -> tuple[np.nda
             S = half[own][:, own]
             P, null = _pseudo_inverse(S @ (S @ H).T)
             variance[own] = np.diagonal(S.T @ (S.T @ P).T)
-            between[own] = _between(null, of[own])
+            between[own] = np.diagonal(H) * ((S.T @ _between(null, of[own])) ** 2).sum(1)
     return variance, between
 
 
 def _between(null: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """(n,) by how much each unknown takes part in null directions (n, k), orthonormal, that no class (number `of` (n,)) has by itself."""
+    """(n, m): of null directions (n, k), orthonormal, those that no class (number `of` (n,)) has by itself."""
     alone = [np.zeros((null.shape[1], 0))]
     for c in np.unique(of):
         _, s, v = np.linalg.svd(null[of != c], full_matrices=True)
         alone.append(v[np.append(s, np.zeros(len(v) - len(s))) < MIXED].T)
     u, s, _ = np.linalg.svd(np.concatenate(alone, 1), full_matrices=True)
-    return np.asarray(((null @ u[:, np.count_nonzero(s > MIXED) :]) ** 2).sum(1))
+    return np.asarray(null @ u[:, np.count_nonzero(s > MIXED) :])
 
 
 def _pseudo_inverse(P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
