@@ -118,13 +118,14 @@ ALTERNATIONS = 16
 def started(problem: Joined, x: np.ndarray) -> np.ndarray:
     """A start from which products of unknowns find their minimum: steps by the blocks alone, as the kernels take them (see `lm`;
     Salvini & Wijnholds 2014, A&A 571, A97), or x itself where these do not lower chi2."""
+    free = np.concatenate([c.free.ravel() for c in problem.classes])
     points = problem.points(x)
     gradient, chi2 = problem.slopes(points, x)
     best = float(chi2.sum())
     here, found = x, x
     for k in range(ALTERNATIONS):
         inverse = problem.blocks(points).inverse(np.zeros(len(x)))
-        here = problem.retract(here, -(inverse @ gradient) / (1 + k % 2))
+        here = problem.retract(here, -(free * (inverse @ (free * gradient))) / (1 + k % 2))
         points = problem.points(here)
         gradient, chi2 = problem.slopes(points, here)
         now = float(chi2.sum())
