@@ -226,7 +226,8 @@ class Gatherer:
                 pass
         hint = f"; write ns[{arg!r}] for the node of that name" if isinstance(arg, str) else ""
         if isinstance(arg, (list, tuple)):
-            hint = "; write *list to pass each of its nodes" if arg else "; the list is empty"
+            each = "Meq.Composer(*list) makes one vector of its nodes, *list passes each as a child"
+            hint = f"; {each}" if arg else "; the list is empty"
         self.faults.add(user, site, f"a child must be a node or a number, not {_short(arg)}{hint}")
         return self.wrong
 
