@@ -91,7 +91,7 @@ class ClassFit:
         state: State,
     ) -> None:
         self.families, self.state, self.parms, self.visibilities = families, state, tuple(parms), visibilities
-        self.real, self.start = real, solver.options["start"]
+        self.real, self.start, self.backend = real, solver.options["start"], solver.options["backend"]
         self.low = Lowering(families, templates, frozenset(parms))
         self.condeqs = list(solver.condeqs.values())
         lowered = [self.low.family(n) for n in solver.condeqs]
@@ -145,6 +145,11 @@ class ClassFit:
             coefficients.append(np.tile(np.repeat(np.arange(ct * cf), size), members))
             parts.append(np.tile([1, 2] if size == 2 else [0], members * ct * cf))
         return Meaning(*(np.concatenate(a) for a in (nodes, coefficients, parts)))
+
+    @property
+    def follows(self) -> bool:
+        """Whether tiles can be summed while they are being read: nothing but their columns is needed, by kernels."""
+        return self.backend == "numba" and not self.cascade.targets and not any(self.flagging)
 
     @property
     def cascades(self) -> list[Cascade]:

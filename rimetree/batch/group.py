@@ -135,6 +135,13 @@ class GroupRun:
         """Whether flags are computed, beside those that kernels join as they read."""
         return any(cascade.heeding for cascade in self._cascades())
 
+    @property
+    def follows(self) -> bool:
+        """Whether what is done first with a tile is to sum it, while it is being read."""
+        name = self.found.solvers[0].name if self.found.solvers else ""
+        others = name in self.free or name in self.robust or self.joint.get(name)
+        return bool(name) and not others and self.classes[name][0].follows
+
     def _cascades(self) -> Iterator[Cascade]:
         """All that is computed tile by tile."""
         for fits in self.classes.values():

@@ -26,7 +26,7 @@ from .memory import check_spans, slot_bytes
 from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .starting import Starting
-from .tiling import WORKING, TilePlan, memory_limit, tile_plan
+from .tiling import COMFORT, WORKING, TilePlan, memory_limit, tile_plan
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -195,7 +195,14 @@ class _Run:
         batch = group_run.batch(limit)
         work = slot_bytes(group_run.summed()) + WORKING * size * bool(group_run.free)
         plan = tile_plan(
-            group.time.size, size, intervals, self.memory, work, batch, "rt.Cells" if self.bare else self.found.whole
+            group.time.size,
+            size,
+            intervals,
+            self.memory,
+            work,
+            batch,
+            "rt.Cells" if self.bare else self.found.whole,
+            COMFORT * (2 if self._follows(group_run) else 1),  # buffers once instead of twice
         )
         check_spans(group_run.summed(), plan.spans, plan.limit)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
@@ -243,20 +250,22 @@ class _Run:
             return tile.complete()
 
     def _stream(self, group: Any, tiles: Any, early: bool = False) -> Any:
-        """Tiles, which are still being read where that is wanted and nothing changes them afterwards."""
+        """Tiles; `early`: while they are still being read."""
         columns = sorted(self.found.reads | self._kept_columns())
         self.report.bytes_read += sum(t.stop - t.start for t in tiles) * group.bytes_per_slot(columns)
         words = {"words": True} if self.found.flagsets else {}
-        if early and self._plain():
+        if early:
             words["early"] = True
         tiles = self.data.reader(group, columns, tiles, uvw=self.found.uvw, **words)
         return self.skies.fill(tiles) if self.skies else tiles
 
-    def _plain(self) -> bool:
-        """Whether tiles come as they are read, and nothing is changed or added."""
+    def _follows(self, group_run: GroupRun) -> bool:
+        """Whether tiles are summed while they are being read: columns only, which nothing changes or adds to afterwards."""
         from ..io.ms import MeasurementSet
 
-        return type(self.data).reader is MeasurementSet.reader and not self.skies
+        return (
+            not self.bare and type(self.data).reader is MeasurementSet.reader and not self.skies and group_run.follows
+        )
 
     def _kept_columns(self) -> set[str]:
         """Columns written only in part, whose other values must be kept."""

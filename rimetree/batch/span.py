@@ -69,7 +69,7 @@ class SpanSums:
         """Sum a tile while it is being read, where nothing but its columns is needed; False where that is not so, or it has
         become another tile."""
         tile, fit = self.span.reading, self.fit
-        if tile is None or self.single or self.backend.name != "numba" or fit.cascade.targets or any(fit.flagging):
+        if tile is None or self.single or not fit.follows:
             return False
         self._add(tile, {}, tile.landed)
         if tile.complete().rows is tile.rows:

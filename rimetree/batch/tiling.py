@@ -60,14 +60,15 @@ def tile_plan(
     work: float = 0.0,
     batch: int = 1,
     whole: str = "",
+    comfort: float = COMFORT,
 ) -> TilePlan:
     """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
 
     `bytes_per_slot`: of the columns; `work`: further bytes per slot, of sums and evaluated planes; `memory` in bytes, by
     default 40 % of what is free. A span longer than that is read in several tiles, more than once where there is more to do
     than one pass of sums. Spans have at least `batch` such ends where there are as many.
-    `whole` names a node that needs all slots in one tile. Raises ConfigError where not even one slot, or not all that must
-    be held together, fits.
+    `whole` names a node that needs all slots in one tile. `comfort`: bytes of columns per tile that are enough.
+    Raises ConfigError where not even one slot, or not all that must be held together, fits.
     """
     limit = memory_limit(memory)
     each = WORKING * bytes_per_slot + work
@@ -85,7 +86,7 @@ def tile_plan(
             )
         return TilePlan((slice(0, nslot),), ((slice(0, nslot),),), nslot, int(nslot * each), limit)
     if memory is None:
-        most = min(most, max(int(COMFORT / max(bytes_per_slot, 1)), 1))
+        most = min(most, max(int(comfort / max(bytes_per_slot, 1)), 1))
     ends = np.ones(nslot, bool)
     for interval in intervals:
         ends[:-1] &= np.diff(interval) != 0

@@ -1,10 +1,11 @@
-"""Tiles being read: all columns of a few rows at a time, straight into buffers that are kept, one tile ahead of the user."""
+"""Tiles being read: all columns of a few rows at a time, straight into buffers that are kept, a tile ahead of the user or just ahead."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
@@ -156,36 +157,64 @@ class Filling:
 
 
 def read_ahead(
-    begin: Callable[[slice, Buffers, Event], Filling], parts: Sequence[slice], spare: list[Buffers], early: bool
+    begin: Callable[[slice, Buffers, Event], Filling], parts: Sequence[slice], spare: list[Buffers]
 ) -> Iterator[Tile]:
-    """Tiles of the slots in `parts`, in order, each read in a thread while the one before is being used; `early`: handed out
-    while they are still being read themselves (see `Tile.complete`).
+    """Tiles of the slots in `parts`, in order, each read in a thread while the one before is being used.
 
     Two sets of buffers alternate, taken from `spare` and put back there at the end. Closing the iterator, or an
     exception at the user, stops the thread within one chunk.
     """
-    stop, buffers = Event(), [spare.pop() if spare else Buffers() for _ in range(2)]
+    with _reading(spare, 2) as (pool, buffers, stop):
+
+        def ahead(number: int) -> tuple[Future[Filling], Future[Tile]]:
+            return _submit(pool, begin, parts[number], buffers[number % 2], stop)
+
+        following = ahead(0) if parts else None
+        for number in range(len(parts)):
+            assert following is not None
+            begun, done = following
+            begun.result().wanted = True
+            tile = done.result()
+            following = ahead(number + 1) if number + 1 < len(parts) else None
+            yield tile
+
+
+def read_along(
+    begin: Callable[[slice, Buffers, Event], Filling], parts: Sequence[slice], spare: list[Buffers]
+) -> Iterator[Tile]:
+    """Tiles handed out while they are being read (see `Tile.complete`), by a user who keeps pace and then has all processors
+    to do: none is read ahead, so that one set of buffers is enough. The rest as of `read_ahead`."""
+    with _reading(spare, 1) as (pool, buffers, stop):
+        for part in parts:
+            begun, done = _submit(pool, begin, part, buffers[0], stop)
+            filling = begun.result()
+            filling.wanted = True
+            yield replace(filling.tile, whole=done.result)
+
+
+@contextmanager
+def _reading(spare: list[Buffers], sets: int) -> Iterator[tuple[ThreadPoolExecutor, list[Buffers], Event]]:
+    """A thread that reads until the end, and what it reads into."""
+    stop, buffers = Event(), [spare.pop() if spare else Buffers() for _ in range(sets)]
     try:
         with ThreadPoolExecutor(1, "rimetree-read") as pool:
-
-            def ahead(number: int) -> tuple[Future[Filling], Future[Tile]]:
-                begun = pool.submit(begin, parts[number], buffers[number % 2], stop)
-                return begun, pool.submit(lambda: begun.result().read())
-
             try:
-                following = ahead(0) if parts else None
-                for number in range(len(parts)):
-                    assert following is not None
-                    begun, done = following
-                    filling = begun.result()
-                    filling.wanted = True
-                    tile = replace(filling.tile, whole=done.result) if early else done.result()
-                    following = ahead(number + 1) if number + 1 < len(parts) else None
-                    yield tile
+                yield pool, buffers, stop
             finally:
                 stop.set()
     finally:
         spare += buffers
+
+
+def _submit(
+    pool: ThreadPoolExecutor,
+    begin: Callable[[slice, Buffers, Event], Filling],
+    part: slice,
+    buffers: Buffers,
+    stop: Event,
+) -> tuple[Future[Filling], Future[Tile]]:
+    begun = pool.submit(begin, part, buffers, stop)
+    return begun, pool.submit(lambda: begun.result().read())
 
 
 def _ascending(rows: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError, DataError, NothingSelected
 from . import columns as column_io
 from . import flagsets as flag_io
-from .filling import Filling, read_ahead
+from .filling import Filling, read_ahead, read_along
 from .intents import with_intent
 from .metadata import Antenna, Field, Spw, read_metadata
 from .obstacles import find_obstacles
@@ -109,9 +109,9 @@ class MeasurementSet:
 
         The arrays of a tile are valid until the next is asked for, or another reader is started after this one ended.
 
-        `tiles`: slots per tile, or the slots of each tile. `words`: with BITFLAG. `early`: a tile is handed out while it is still
-        being read, see `Tile.complete`; what fails is then raised there. Raises `DataError` where a column does not
-        exist or cannot be read, ValueError where a tile would have no slots.
+        `tiles`: slots per tile, or the slots of each tile. `words`: with BITFLAG. `early`: a tile is handed out while it is
+        still being read (see `Tile.complete`; what fails is then raised there), and none is read ahead.
+        Raises `DataError` where a column does not exist or cannot be read, ValueError where a tile would have no slots.
         """
         nslot = group.time.size
         if isinstance(tiles, int):
@@ -125,7 +125,7 @@ class MeasurementSet:
         def begin(slots: slice, buffers: Buffers, stop: Event) -> Filling:
             return Filling(self.path, self._table, group, slots, columns, weights, uvw, buffers, stop, flagsets)
 
-        return read_ahead(begin, parts, self._spare, early)
+        return (read_along if early else read_ahead)(begin, parts, self._spare)
 
     def read(
         self,

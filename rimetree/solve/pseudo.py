@@ -110,16 +110,14 @@ def _cholesky(A, B, ns):
 
 
 @nb.njit(**OPTIONS)
-def _factor_member(gram, out, m, njt, nsf, njf):
+def _factor_member(gram, out, m, cj, cs):
     rr, ri, yr, yi, constant, _ = out
     _, nt, n, _, nf = gram.shape
     A, B = np.empty((n, n, LANES)), np.empty((n, n, LANES))
-    cj, cs = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
     for cell in range(0, nt * nf, LANES):
         ns = min(LANES, nt * nf - cell)
         for v in range(ns):
             t, f = (cell + v) // nf, (cell + v) % nf
-            cj[v], cs[v] = t % njt * njf + f % njf, t // njt * nsf + f // njf
             for a in range(n):
                 A[a, a, v] = gram[m, t, a, a, f]
                 B[a, a, v] = 0.0
@@ -130,21 +128,45 @@ def _factor_member(gram, out, m, njt, nsf, njf):
         for k in range(n - 1):
             for a in range(k, n - 1):
                 for v in range(ns):
-                    rr[m, k, a, cj[v], cs[v]] = A[k, a, v]
-                    ri[m, k, a, cj[v], cs[v]] = B[k, a, v]
+                    rr[m, k, a, cj[cell + v], cs[cell + v]] = A[k, a, v]
+                    ri[m, k, a, cj[cell + v], cs[cell + v]] = B[k, a, v]
             for v in range(ns):
-                yr[m, k, cj[v], cs[v]] = A[k, n - 1, v]
-                yi[m, k, cj[v], cs[v]] = B[k, n - 1, v]
+                yr[m, k, cj[cell + v], cs[cell + v]] = A[k, n - 1, v]
+                yi[m, k, cj[cell + v], cs[cell + v]] = B[k, n - 1, v]
         for v in range(ns):
-            constant[m, cs[v]] += max(A[n - 1, n - 1, v], 0.0)
+            constant[m, cs[cell + v]] += max(A[n - 1, n - 1, v], 0.0)
+
+
+@nb.njit(**OPTIONS)
+def _factor_pair(gram, out, first, last, cj, cs):
+    """`_factor_member` for members first:last with one solvable plane."""
+    rr, _, yr, yi, constant, _ = out
+    _, nt, _, _, nf = gram.shape
+    for m in range(first, last):
+        for t in range(nt):
+            for f in range(nf):
+                j, s, pivot = cj[t * nf + f], cs[t * nf + f], gram[m, t, 0, 0, f]
+                root = 1.0 / np.sqrt(pivot) if pivot > 0.0 else 0.0
+                re, im = gram[m, t, 0, 1, f] * root, gram[m, t, 1, 0, f] * root
+                rr[m, 0, 0, j, s], yr[m, 0, j, s], yi[m, 0, j, s] = pivot * root, re, im
+                constant[m, s] += max(gram[m, t, 1, 1, f] - (re * re + im * im), 0.0)
 
 
 @nb.njit(**OPTIONS)
 def fill_factor(gram, out, njt, nsf, njf, counter):
     """Cholesky factors of Gram matrices (members, time cells, T + 1, T + 1, frequency cells) into `out`. One turn for
     every BLOCK members."""
+    nt, nf = gram.shape[1], gram.shape[4]
+    cj, cs = np.empty(nt * nf, np.int64), np.empty(nt * nf, np.int64)
+    for t in range(nt):
+        for f in range(nf):
+            cj[t * nf + f], cs[t * nf + f] = t % njt * njf + f % njf, t // njt * nsf + f // njf
     first = take(counter) * BLOCK
     while first < gram.shape[0]:
-        for m in range(first, min(first + BLOCK, gram.shape[0])):
-            _factor_member(gram, out, m, njt, nsf, njf)
+        last = min(first + BLOCK, gram.shape[0])
+        if gram.shape[2] == 2:
+            _factor_pair(gram, out, first, last, cj, cs)
+        else:
+            for m in range(first, last):
+                _factor_member(gram, out, m, cj, cs)
         first = take(counter) * BLOCK

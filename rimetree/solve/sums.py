@@ -138,7 +138,8 @@ def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: in
     if (tcells, fcells) != (nst * njt, nsf * njf):
         raise ValueError(f"expected {nst} x {njt} time and {nsf} x {njf} frequency cells, got {tcells} and {fcells}")
     result: list[Lanes] = [()] * len(gram)  # type: ignore[list-item]
-    used = count.reshape(-1, members, nst, njt, nsf, njf).sum((3, 5)).reshape(-1, members, nst * nsf)
+    used = count.reshape(-1, members, nst, njt, nsf, njf)
+    used = (used.sum((3, 5)) if njt * njf > 1 else used).reshape(-1, members, nst * nsf)
     for size in {g.shape[2] for g in gram}:  # elements of one size together: a call costs more than a few members
         same = [e for e, g in enumerate(gram) if g.shape[2] == size]
         out = empty_lanes(len(same) * members, size - 1, size - 1, (nst * nsf, njt * njf))
