@@ -325,3 +325,32 @@ def test_weights_far_too_small_are_spoken_of(kit):
     assert abs(float(line.split("at most ")[1].split(" times")[0]) / 0.01 - 1) < 0.1
     kit.putcol(o.path, DATA=kit.getcol(o.path, "MODEL_DATA"))
     assert "weights promise" not in str(kit.diagonal(ms).forest().run(ms, progress=False))
+
+
+def test_rows_without_model_count_as_flagged_ones(kit, monkeypatch):
+    """Found empty while sums follow the reading: what was summed by then is forgotten."""
+    from casacore.tables import makearrcoldesc, maketabdesc, table
+
+    from rimetree.io import filling
+
+    monkeypatch.setattr(filling, "CHUNK_BYTES", 2000)
+    o = kit.observe(times=(5e9, 9, 10.0), antennas=5)
+    gone = np.array([17, 18, 60, 89])
+    flags = kit.getcol(o.path, "FLAG")
+    flagged, model = flags.copy(), kit.getcol(o.path, "MODEL_DATA")
+    flagged[gone] = True
+    kit.putcol(o.path, FLAG=flagged)
+    ms = rt.MeasurementSet(o.path)
+    expected = kit.diagonal(ms, (1, None)).forest().run(ms, progress=False)
+    ms.close()
+    kit.putcol(o.path, FLAG=flags)
+    with table(str(o.path), readonly=False, ack=False) as main:
+        main.removecols(["MODEL_DATA"])
+        main.addcols(maketabdesc(makearrcoldesc("MODEL_DATA", 0j, ndim=2, valuetype="complex")))
+        for row in np.setdiff1d(np.arange(len(model)), gone):
+            main.putcell("MODEL_DATA", int(row), model[row])
+    ms = rt.MeasurementSet(o.path)
+    report = kit.diagonal(ms, (1, None)).forest().run(ms, progress=False)
+    np.testing.assert_allclose(kit.solved(report), kit.solved(expected), rtol=1e-9)
+    np.testing.assert_array_equal(report.solvers[0].dof, expected.solvers[0].dof)
+    np.testing.assert_allclose(report.solvers[0].chi2, expected.solvers[0].chi2, rtol=1e-9)
