@@ -136,3 +136,38 @@ def test_what_no_class_has_by_itself_is_spoken_of(tmp_path, start):
         for name, truth in (("Q", 0.3), ("U", -0.2)):
             found = report.tables.parm(name)
             assert abs(found.values.item() - truth) < 5 * found.errors.item()
+
+
+def test_numbers_of_which_only_the_phase_counts(kit):
+    """A user's function of unit modulus has two parameters per antenna, of which data see one: amplitudes beside it have finite errors,
+    those of their scatter, for the modulus is null in the block of a station already."""
+    import jax.numpy as jnp
+
+    @rt.node
+    def unit(re, im):
+        """Of unit modulus.
+
+        re: real part
+        im: imaginary part
+        """
+        return (re + 1j * im) / jnp.sqrt(re * re + im * im)
+
+    o = kit.observe(
+        noise=0.05, gain=lambda shape: 1.2 * np.exp(1j * np.arange(shape[1]))[:, None, None] * np.ones(shape)
+    )
+    ms = rt.MeasurementSet(o.path)
+    ns = rt.Scope()
+    for p in ms.antennas:
+        ns.amp(p) << Meq.Parm(1.0, tags="gain", solint=(None, 1))
+        ns.re(p) << Meq.Parm(1.0, tags="gain", solint=3)
+        ns.im(p) << Meq.Parm(0.0, tags="gain", solint=3)
+        ns.g(p) << ns.amp(p) * unit(ns.re(p), ns.im(p))
+    for p, q in ms.baselines:
+        model = ns.g(p) * Meq.Spigot(p, q, column="MODEL_DATA") * Meq.Conj(ns.g(q))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+    report = ns.forest().run(ms, progress=False)
+    assert report.converged
+    amp = next(t for t in report.tables.groups[0].parms if t.label == "amp")
+    pull = (abs(amp.values) - 1.2) / amp.errors
+    assert np.isfinite(pull).all() and 0.5 < np.sqrt((pull**2).mean()) < 1.6
