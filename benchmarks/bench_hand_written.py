@@ -18,15 +18,16 @@ import rimetree.batch.fit as engine
 from rimetree.solve.fit import ALTERNATIONS
 from rimetree.solve.lm import solve
 from rimetree.solve.settings import Settings
-from rimetree.solve.steps import LEAST_DAMPING, NEAR, SLOW
+from rimetree.solve.steps import FOUND, LEAST_DAMPING, NEAR, SLOW
 
 FAST = {"fastmath": True, "nogil": True}
 
 
 @nb.njit(**FAST)
 def alternate(g, amp, data, first, second, steps, constant, power):
-    """StefCal: every gain from all others, with factors 1 and 1/2 in turn, while two steps halve chi2 (+ constant) or much of the
-    power is left. Residual = data + amp * g_first * conj(g_second). Returns the number of steps that led to the g that is kept."""
+    """StefCal: every gain from all others, with factors 1, 1, 1/2, 1, 1/2 ..., old and new ones brought to the size between both,
+    until little of the power is left, or some and two steps do not halve chi2 (+ constant). Residual = data + amp * g_first *
+    conj(g_second). Returns the number of steps that led to the g that is kept."""
     n, m = g.shape[0], amp.shape[0]
     up, down, kept, least = np.empty(n, np.complex128), np.empty(n), g.copy(), np.inf
     for step in range(steps):
@@ -42,17 +43,25 @@ def alternate(g, amp, data, first, second, steps, constant, power):
             up[q] += y.conjugate() * g[p]
             down[p] += r * (g[q].real ** 2 + g[q].imag ** 2)
             down[q] += r * (g[p].real ** 2 + g[p].imag ** 2)
-        if step % 2 == 0:
-            slow = step == 0 or chi2 > SLOW * least
-            if step == 0 or chi2 < least:
-                least = chi2
-                kept[:] = g
-            if slow and least <= NEAR * power:
-                g[:] = kept
-                return step
+        slow = step == 0 or (step % 2 == 0 and chi2 > SLOW * least)
+        found = chi2 <= FOUND * power
+        if step == 0 or found or (step % 2 == 0 and chi2 < least):
+            least = chi2
+            kept[:] = g
+        if found or (slow and least <= NEAR * power):
+            g[:] = kept
+            return step
+        old = new = 0.0
         for p in range(n):
             if down[p] > 0:
-                g[p] += (up[p] / down[p] - g[p]) * (0.5 if step % 2 else 1.0)
+                up[p] /= down[p]
+                old += g[p].real ** 2 + g[p].imag ** 2
+                new += up[p].real ** 2 + up[p].imag ** 2
+        scale = (old / new) ** 0.25 if old > 0 and new > 0 else 1.0
+        factor = 1.0 if step % 2 or step == 0 else 0.5
+        for p in range(n):
+            if down[p] > 0:
+                g[p] = g[p] / scale * (1 - factor) + up[p] * scale * factor
     return steps
 
 

@@ -105,7 +105,9 @@ def _chi2(part: Problem, theta: np.ndarray, settings: Settings) -> np.ndarray:
     fit = Fit(part, theta.copy(), settings)
     atoms = part.atoms(fit.theta)
     blocks = [Block(fit, s0) for s0 in fit.starts]
-    found = np.concatenate([block.evaluate(atoms, 0, 0, 1)[2][0, : block.count] for block in blocks]) + fit.constant
+    found = (
+        np.concatenate([block.evaluate(block.lanes(atoms), 0)[2][0, : block.count] for block in blocks]) + fit.constant
+    )
     if len(fit.prior.mean):
         found += (fit.prior.precision * (fit.theta[part.unknowns] - fit.prior.mean) ** 2).sum(0)
     return np.where(np.isfinite(found), found, np.inf)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from .bounds import Prior, add_prior, hold, pin, release
 from .fit import Fit
-from .linear import finish, turn, turn_back
-from .normal import normal, pack
+from .linear import damped_step_of_all, finish, turn, turn_back
+from .normal import add_part, normal, pack
 from .plain import Normal
 from .problem import AtomValues
 from .simd import LANES, aligned
 from .status import Status
-from .steps import Course, advance
+from .steps import DAMPED, MADE, Course, advance, move, take_in
+from .threads import in_turns, shared, threads
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""H, g and chi2 of eight intervals."""
 
 
 class Block:
@@ -31,6 +33,7 @@ class Block:
         theta = self._padded(fit.theta[fit.problem.unknowns])
         status = np.full(LANES, Status.NO_DATA, np.uint8)
         status[: self.count] = fit.status[self.where]
+        self.parts: list[Part] = []
         self.course = Course(
             theta,
             theta.copy(),
@@ -49,6 +52,7 @@ class Block:
             self._padded(fit.dof[None])[0],
             np.full((1, LANES), float(fit.settings.damping)),
             np.zeros((1, LANES)),
+            np.full((1, LANES), np.inf),
             (status == Status.ITERATION_LIMIT)[None].astype(float),
             status,
             np.zeros(LANES, np.int32),
@@ -66,19 +70,33 @@ class Block:
         """Atoms and derivatives of these intervals."""
         return tuple(self._padded(a) for a in atoms)
 
-    def evaluate(self, atoms: AtomValues, k: int, chunk: int, chunks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """H, g and chi2 of every `chunks`-th member."""
-        H, g, chi2 = aligned(self.course.H.shape), aligned(self.course.g.shape), np.empty((1, LANES))
-        blocks_only = k < self.course.alternations[0]
-        normal(self.fit.tables, self.data, *self.lanes(atoms), H, g, chi2, blocks_only, chunk, chunks)
+    def evaluate(self, atoms: tuple[np.ndarray, ...], k: int, team: bool = False) -> Part:
+        """H, g and chi2, given those `lanes`; by all threads where `team`."""
+        tables, blocks_only, number = self.fit.tables, bool(k < self.course.alternations[0]), threads() if team else 1
+        while len(self.parts) < number:
+            self.parts.append((aligned(self.course.H.shape), aligned(self.course.g.shape), np.empty((1, LANES))))
+        parts = self.parts[:number]
+
+        def task(chunk: int) -> None:
+            normal(tables, self.data, *atoms, *parts[chunk], blocks_only, chunk, number)
+
+        shared(task, range(number))
+        H, g, chi2 = parts[0]
+        for part in parts[1:]:
+            in_turns(add_part, H, g, part[0], part[1], tables, blocks_only)
+            chi2 += part[2]
         return H, g, chi2
 
-    def advance(self, k: int, parts: Sequence[tuple[np.ndarray, ...]]) -> bool:
-        """Take the evaluation that is the sum of `parts`; whether another is needed."""
-        for part in parts[1:]:
-            for total, own in zip(parts[0], part, strict=True):
-                total += own
-        return bool(advance(self.course, self.fit.rules, k, *parts[0]))
+    def advance(self, k: int, part: Part, team: bool = False) -> bool:
+        """Take an evaluation; whether another is needed."""
+        course, rules = self.course, self.fit.rules
+        if not team or len(rules.bounds.unknown):
+            return bool(advance(course, rules, k, *part))
+        what = take_in(course, rules, k, *part)
+        if what == DAMPED:
+            damped_step_of_all(course.H, course.g, course.damping, course.delta, course.decrease, *part[:2])
+            return bool(move(course, rules))
+        return bool(what == MADE)
 
     def errors_without(self, atoms: AtomValues, pinned: np.ndarray) -> None:
         """Errors at the present parameters, those of unknowns that are `pinned` (n, S) being zero."""
@@ -87,14 +105,16 @@ class Block:
         worked = np.flatnonzero(pins.any(0))
         if not worked.size:
             return
-        course.H[:], course.g[:], chi2 = self.evaluate(atoms, fit.alternations, 0, 1)
+        course.H[:], course.g[:], chi2 = self.evaluate(self.lanes(atoms), fit.alternations)
         add_prior(course.prior, course.theta, course.H, course.g, chi2)
         variance = np.empty((n, LANES))
-        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES))
+        self._errors(pins, variance, np.zeros(LANES, np.int32), np.zeros(LANES), False)
         variance[pins] = 0.0
         fit.variance[:, self.s0 + worked] = variance[:, worked]
 
-    def _errors(self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    def _errors(
+        self, pins: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, team: bool
+    ) -> np.ndarray:
         """See `finish`; unknowns at their bounds, and `pins` (n, LANES), are held."""
         fit, course = self.fit, self.course
         bounds = fit.rules.bounds
@@ -103,12 +123,12 @@ class Block:
         turn(course.H, course.theta, turned)
         hold(bounds, course.theta, course.H, course.g, held)
         pin(course.H, pins)
-        null: np.ndarray = finish(course.H, variance, rank, condition)
+        null: np.ndarray = finish(course.H, variance, rank, condition, team)
         release(bounds, held, variance)
         turn_back(null, course.theta, turned)
         return null
 
-    def part(self, made: Normal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def part(self, made: Normal) -> Part:
         """These intervals' share of the normal equations of all."""
         H, g, chi2 = made
         return self._padded(H), self._padded(g), self._padded(chi2[None])
@@ -130,8 +150,8 @@ class Block:
             into[:] = np.where(course.active > 0, chi2, np.nan)
             course.H[:], course.g[:] = H, g
 
-    def end(self) -> None:
-        """Rank and errors; everything goes where the fit keeps it."""
+    def end(self, team: bool = False) -> None:
+        """Rank and errors, by all threads where `team`; everything goes where the fit keeps it."""
         fit, course, n = self.fit, self.course, self.fit.problem.count
         fit.theta[fit.problem.unknowns, self.where] = course.theta[:, : self.count]
         fit.status[self.where] = course.status[: self.count]
@@ -145,7 +165,7 @@ class Block:
         place = np.arange(n)
         with np.errstate(divide="ignore", invalid="ignore"):
             alone = 1 / course.H[place * (place + 3) // 2]
-        null = self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition)
+        null = self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, team)
         fit.nulls[self.s0] = np.where(worked, null[..., : self.count], 0.0)
         into = np.arange(self.s0, self.where.stop)[worked]
         fit.alone[:, into] = alone[:, : self.count][:, worked]

@@ -9,8 +9,10 @@ costs a factor of 25.
 from __future__ import annotations
 
 import numba as nb
+import numpy as np
 
 from .simd import INLINE, KERNEL, load, root, splat, store, vectors
+from .threads import in_turns, take, tell, wait_for
 
 BAND = 16
 """Rows worked on together: as many as stay in a core's second cache with hundreds of unknowns. A multiple of four."""
@@ -70,25 +72,53 @@ def cholesky(a, n):
 
     BAND rows at a time go past all rows above them, which are then read once for all of these.
     """
-    w = vectors(4 * BAND)
+    w = vectors(4 * BAND if n > BAND else 0)
     for start in range(0, n, BAND):
         stop = min(start + BAND, n - n % 2)
-        last = stop - 1  # the fours beyond it are this row again, and not kept
-        for j in range(0, start, 4):
-            p, q, x, y = start_of(j), start_of(j + 1), start_of(j + 2), start_of(j + 3)
-            for i in range(start, stop):
-                _fetch_four(a, start_of(i) + j, w, 4 * (i - start))
-            for first in range(0, j, DEPTH):
-                for i in range(start, stop, 4):
-                    r, s = start_of(i), start_of(min(i + 1, last))
-                    t, u = start_of(min(i + 2, last)), start_of(min(i + 3, last))
-                    end = min(first + DEPTH, j)
-                    _four_by_four(a, r, s, t, u, a, p, q, x, y, first, end, w, 4 * (i - start))
-            for i in range(start, stop):
-                _solve_four(a, start_of(i), w, 4 * (i - start), j)
+        for first in range(0, start, BAND):
+            _past(a, start, stop, first, w)
         _corner(a, start, stop)
     if n % 2:
         _last_row(a, n - 1)
+
+
+@nb.njit(**KERNEL)
+def _factor(a, n, done, counter):
+    """`cholesky` by several threads, each taking a band in turn: it goes past those above as soon as they are `done` (bands,)."""
+    w = vectors(4 * BAND)
+    start = take(counter) * BAND
+    while start < n:
+        stop = min(start + BAND, n - n % 2)
+        for first in range(0, start, BAND):
+            wait_for(done, first // BAND)
+            _past(a, start, stop, first, w)
+        _corner(a, start, stop)
+        if n % 2 and start + BAND >= n:
+            _last_row(a, n - 1)
+        tell(done, start // BAND, 1)
+        start = take(counter) * BAND
+
+
+def factor(a: np.ndarray, n: int, team: bool) -> None:
+    """`cholesky`, by all threads where `team`."""
+    in_turns(_factor, a, n, np.zeros(-(-n // BAND), np.int64)) if team else cholesky(a, n)
+
+
+@nb.njit(**KERNEL)
+def _past(a, start, stop, first, w):
+    """The columns of the band that starts at `first`, of the rows from `start` to `stop` below it."""
+    last = stop - 1  # the fours beyond it are this row again, and not kept
+    for j in range(first, first + BAND, 4):
+        p, q, x, y = start_of(j), start_of(j + 1), start_of(j + 2), start_of(j + 3)
+        for i in range(start, stop):
+            _fetch_four(a, start_of(i) + j, w, 4 * (i - start))
+        for k in range(0, j, DEPTH):
+            for i in range(start, stop, 4):
+                r, s = start_of(i), start_of(min(i + 1, last))
+                t, u = start_of(min(i + 2, last)), start_of(min(i + 3, last))
+                _four_by_four(a, r, s, t, u, a, p, q, x, y, k, min(k + DEPTH, j), w, 4 * (i - start))
+        for i in range(start, stop):
+            _solve_four(a, start_of(i), w, 4 * (i - start), j)
 
 
 @nb.njit(**KERNEL)
@@ -176,6 +206,40 @@ def substitute_four(l, x, n):
             store(x, n + k, load(x, n + k) - own * d)
             store(x, 2 * n + k, load(x, 2 * n + k) - own * e)
             store(x, 3 * n + k, load(x, 3 * n + k) - own * f)
+
+
+@nb.njit(**KERNEL)
+def update(l, q):
+    """The factor of A + sum of q q^T, from that of A in place; q (m, n) is overwritten. Plane rotations, a row at a time."""
+    m, n = q.shape[0], q.shape[1]
+    c, s = vectors(m * n), vectors(m * n)
+    for i in range(n):
+        r = start_of(i)
+        for k in range(m):
+            own = load(q, k * n + i)
+            for j in range(i):
+                x, y, z = load(l, r + j), load(c, k * n + j), load(s, k * n + j)
+                store(l, r + j, x * y + own * z)
+                own = own * y - x * z
+            inverted = load(l, r + i)
+            tangent = own * inverted
+            cosine = 1.0 / root(1.0 + tangent * tangent)
+            store(c, k * n + i, cosine)
+            store(s, k * n + i, tangent * cosine)
+            store(l, r + i, inverted * cosine)
+
+
+@nb.njit(**KERNEL)
+def _invert(l, n, norms, counter):
+    first = take(counter) * BAND
+    while first < n:
+        inverse_columns(l, n, first, min(first + BAND, n), norms)
+        first = take(counter) * BAND
+
+
+def inverse_diagonal(l: np.ndarray, n: int, norms: np.ndarray, team: bool) -> None:
+    """The diagonal (n,) of (L L^T)^-1, by all threads where `team`."""
+    in_turns(_invert, l, n, norms) if team else _invert(l, n, norms, np.zeros(1, np.int64))
 
 
 @nb.njit(**KERNEL)

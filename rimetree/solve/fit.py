@@ -46,12 +46,19 @@ class Fit:
         """Variance of each unknown if all others were known."""
         self.nulls: dict[int, np.ndarray] = {}
         """Of each block of intervals, by its first: null directions (n, m, intervals)."""
-        order = np.argsort(problem.blocks, kind="stable").astype(np.int64)
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(problem.blocks))]).astype(np.int64)
         gains, matrices = (np.ascontiguousarray(a, np.int64) for a in (problem.retract.gains, problem.retract.matrices))
         self.alternations = ALTERNATIONS if problem.multiplicative and settings.algorithm not in PACKAGES else 0
         limits = self.constraints.bounds
-        self.rules = Rules(order, bounds, gains, matrices, int(settings.max_iter), float(settings.tol), limits)
+        self.rules = Rules(
+            self.tables.order,
+            self.tables.starts,
+            gains,
+            matrices,
+            self._pairs(),
+            int(settings.max_iter),
+            float(settings.tol),
+            limits,
+        )
         inside = np.ascontiguousarray(theta[problem.unknowns])
         clip(limits, inside)
         theta[problem.unknowns] = inside
@@ -65,6 +72,14 @@ class Fit:
         self.data = self.data + (precision > 0).sum(0)
         self.floor = self.floor + 1e-15 * (precision * mean**2).sum(0)
         return Prior(mean, precision)
+
+    def _pairs(self) -> bool:
+        """Whether the equations, but for data and what is known, are of second degree in the unknowns: products of two atoms."""
+        counts = [(eq.form.term_factor >= 0).sum(1) for eq in self.problem.equations]
+        if not self.alternations or any((own != 2).any() for own in counts):
+            return False
+        once, twice = self.problem.atoms(self.theta)[:2], self.problem.atoms(2 * self.theta)[:2]
+        return all(bool(np.allclose(b, 2 * a, rtol=1e-9, atol=0)) for a, b in zip(once, twice, strict=True))
 
     def null(self) -> np.ndarray:
         """Null directions (n, m, S) of all intervals, zero beyond those that there are."""

@@ -87,6 +87,9 @@ class Tables(NamedTuple):
     """Per member and unit: the first unknown."""
     block: np.ndarray
     """Of each unknown."""
+    order: np.ndarray
+    starts: np.ndarray
+    """Unknowns by block: order[starts[b]:starts[b+1]]."""
 
 
 def tables(forms: Sequence[Form], extents: np.ndarray, atom_unknown: np.ndarray, blocks: np.ndarray) -> Tables:
@@ -118,6 +121,8 @@ def tables(forms: Sequence[Form], extents: np.ndarray, atom_unknown: np.ndarray,
         _joined([f.factor_atom.ravel() for f in forms], np.int32),
         _joined([atom_unknown[f.factor_atom[:, f.units[:, 0]], f.units[:, 1]].ravel() for f in forms], np.int32),
         np.ascontiguousarray(blocks, np.int32),
+        np.argsort(blocks, kind="stable").astype(np.int64),
+        np.concatenate([[0], np.cumsum(np.bincount(blocks))]).astype(np.int64),
     )
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from .cholesky import BAND, cholesky, inverse_columns, start_of, substitute, substitute_four
-from .simd import KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
+from .cholesky import cholesky, factor, inverse_diagonal, start_of, substitute, substitute_four, update
+from .simd import KERNEL, LANES, aligned, choose, inverse, load, root, splat, store, vectors
 
-RIDGE = 1e-9
+RIDGE = 1e-10
 """Relative to the diagonal: makes a rank-deficient system factorable while its null directions stand out by 1/RIDGE."""
 
 NULL = 1e-7
@@ -49,9 +49,31 @@ def damped_step(H, g, damping, delta, decrease, a, scale):
     Unknowns without data do not move. `damping` (1); a (packed) and scale (n) are scratch.
     """
     n = g.shape[0]
-    store(decrease, 0, load(damping, 0) + 1.0)
-    scaled(H, n, decrease, a, scale)
+    damped(H, n, damping, a, scale)
     cholesky(a, n)
+    damped_solution(g, damping, delta, decrease, a, scale)
+
+
+def damped_step_of_all(H, g, damping, delta, decrease, a, scale):
+    """The same by all threads."""
+    n = g.shape[0]
+    damped(H, n, damping, a, scale)
+    factor(a, n, True)
+    damped_solution(g, damping, delta, decrease, a, scale)
+
+
+@nb.njit(**KERNEL)
+def damped(H, n, damping, a, scale):
+    """`scaled` with 1 + damping on the diagonal."""
+    diagonal = np.empty((1, LANES))
+    store(diagonal, 0, load(damping, 0) + 1.0)
+    scaled(H, n, diagonal, a, scale)
+
+
+@nb.njit(**KERNEL)
+def damped_solution(g, damping, delta, decrease, a, scale):
+    """The step and the decrease from the factor a of the damped matrix."""
+    n = g.shape[0]
     for i in range(n):
         store(delta, i, load(g, i) * load(scale, i) * -1.0)
     substitute(a, delta, n)
@@ -84,12 +106,11 @@ def block_steps(H, g, order, starts, delta):
             store(a, start_of(i) + i, choose(d, d * (1.0 + 1e-6), splat(1.0)))
         cholesky(a, m)
         substitute(a, x, m)
-        for v in range(LANES):
-            good = True
-            for i in range(m):
-                good &= np.isfinite(x[i, v])
-            for i in range(m):
-                delta[order[starts[b] + i], v] = x[i, v] if good else 0.0
+        good = splat(1.0)
+        for i in range(m):
+            good += load(x, i) * 0.0  # NaN where x is not finite
+        for i in range(m):
+            store(delta, order[starts[b] + i], choose(good, load(x, i), splat(0.0)))
 
 
 @nb.njit(**KERNEL)
@@ -128,22 +149,43 @@ def turn_back(null, theta, gains):
             store(null, (p + 1) * m + k, s * x + c * y)
 
 
-@nb.njit(**KERNEL)
-def finish(H, variance, rank, condition):
-    """Rank, condition number, covariance diagonal and null space of H (packed).
+def finish(
+    H: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, team: bool = False
+) -> np.ndarray:
+    """Rank, condition number, covariance diagonal and null space of H (packed), which is overwritten; by all threads where `team`.
 
     `variance` (n): the diagonal of the pseudo-inverse in diagonally scaled coordinates (the gauge of least norm), NaN without
     data; `rank` and `condition` (LANES,). Returns unit null directions (n, m, LANES) in unscaled unknowns, zero beyond n - rank.
+    One factor serves both: that of H + RIDGE, and with null directions q added, H + RIDGE + q q^T, whose inverse less q q^T is the
+    pseudo-inverse but for RIDGE over its least eigenvalue.
     """
-    n = variance.shape[0]
-    a, full, scale = vectors(H.shape[0]), vectors(H.shape[0]), vectors(n)
-    diagonal, largest = np.ones((1, LANES)), np.empty((1, LANES))
-    scaled(H, n, diagonal, full, scale)
+    n = len(variance)
+    a, scale = aligned(H.shape), aligned(variance.shape)
+    _ridged(H, a, scale)
+    factor(a, n, team)
+    q = _nulls(a, H, scale, rank, condition)
+    null = _unscaled(q, scale)
+    update(a, q.copy())
+    inverse_diagonal(a, n, variance, team)
+    _without(q, scale, variance)
+    return null
+
+
+@nb.njit(**KERNEL)
+def _ridged(H, a, scale):
+    """H scaled in place, and a copy with RIDGE."""
+    n, one = scale.shape[0], np.ones((1, LANES))
+    scaled(H, n, one, H, scale)
     for i in range(H.shape[0]):
-        store(a, i, load(full, i))
+        store(a, i, load(H, i))
     for i in range(n):
         store(a, start_of(i) + i, splat(1.0 + RIDGE))  # without data too: there the matrix is 1, which is not null
-    cholesky(a, n)
+
+
+@nb.njit(**KERNEL)
+def _nulls(a, full, scale, rank, condition):
+    """Rank, condition number and null directions (m, n), zero where there are fewer, of the scaled matrix `full` with factor a."""
+    n, largest = scale.shape[0], np.empty((1, LANES))
     _largest(full, n, largest)
     m, most = min(n, _suspected(a, n)), 0
     while True:
@@ -169,19 +211,38 @@ def finish(H, variance, rank, condition):
         for c in range(nulls if good else 0, m):
             for i in range(n):
                 q[c, i, v] = 0.0
-    kept = max(most, 1)
-    _covariance(full, q[:kept], scale, variance, n)
-    null = np.empty((n, kept, LANES))
-    for c in range(kept):
+    return q[: max(most, 1)]
+
+
+@nb.njit(**KERNEL)
+def _unscaled(q, scale):
+    """Unit directions (n, m, LANES) in unscaled unknowns from q (m, n)."""
+    m, n = q.shape[0], q.shape[1]
+    null = np.empty((n, m, LANES))
+    for c in range(m):
         norm = splat(0.0)
         for i in range(n):
             x = load(q, c * n + i) * load(scale, i)
-            store(null, i * kept + c, x)
+            store(null, i * m + c, x)
             norm += x * x
         norm = root(inverse(norm))
         for i in range(n):
-            store(null, i * kept + c, load(null, i * kept + c) * norm)
+            store(null, i * m + c, load(null, i * m + c) * norm)
     return null
+
+
+@nb.njit(**KERNEL)
+def _without(q, scale, variance):
+    """Rescale `variance` (n), less that of the directions q (m, n)."""
+    m, n = q.shape[0], q.shape[1]
+    for i in range(n):
+        total = load(variance, i)
+        for c in range(m):
+            total -= load(q, c * n + i) * load(q, c * n + i)
+        store(variance, i, total * load(scale, i) * load(scale, i))
+        for v in range(LANES):
+            if not scale[i, v] > 0.0:
+                variance[i, v] = np.nan
 
 
 @nb.njit(**KERNEL)
@@ -303,8 +364,10 @@ def _orthonormalise(q):
 
 @nb.njit(**KERNEL)
 def _largest(a, n, value):
-    """The largest eigenvalue (1), by a few power iterations."""
-    x, y = vectors(n), vectors(n)
+    """The largest eigenvalue (1), by a few power iterations: in each lane as many as change it by more than a hundredth."""
+    x, y, now = vectors(n), vectors(n), np.empty((1, LANES))
+    found = np.zeros(LANES, np.bool_)
+    store(value, 0, splat(0.0))
     for i in range(n):
         store(x, i, splat(1.0 + 0.1 * (i % 7)))
     for _ in range(12):
@@ -312,29 +375,11 @@ def _largest(a, n, value):
         for i in range(n):
             store(x, i, load(x, i) * norm)
         _multiply(a, x, y, n)
-        store(value, 0, root(_dot(y, y, n)))
+        store(now, 0, root(_dot(y, y, n)))
         x, y = y, x
-
-
-@nb.njit(**KERNEL)
-def _covariance(a, q, scale, variance, n):
-    """Diagonal of (A + sum q q^T)^-1 - sum q q^T, rescaled: the pseudo-inverse, through one Cholesky factor.
-    Overwrites a."""
-    m = q.shape[0]
-    for i in range(n):
-        for k in range(i + 1):
-            total = load(a, start_of(i) + k)
-            for c in range(m):
-                total += load(q, c * n + i) * load(q, c * n + k)
-            store(a, start_of(i) + k, total)
-    cholesky(a, n)
-    for first in range(0, n, BAND):
-        inverse_columns(a, n, first, min(first + BAND, n), variance)
-    for i in range(n):
-        total = load(variance, i)
-        for c in range(m):
-            total -= load(q, c * n + i) * load(q, c * n + i)
-        store(variance, i, total * load(scale, i) * load(scale, i))
         for v in range(LANES):
-            if not scale[i, v] > 0.0:
-                variance[i, v] = np.nan
+            if not found[v]:
+                found[v] = not now[0, v] > 1.01 * value[0, v]
+                value[0, v] = now[0, v]
+        if found.all():
+            break

@@ -8,7 +8,7 @@ as in Marquardt (1963), with the step applied by `Retraction`.
 
 Intervals are worked on in blocks of eight, the lanes of a vector; a block is a task for a thread. Where all atoms are
 linear in the unknowns, a block runs to its end without Python; else all blocks take every step together, with atoms
-from `Problem.atoms`.
+from `Problem.atoms`. Few blocks of many unknowns are worked on one after another, each by all threads.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from .plain import Normal, add_bending, jax_normal, numpy_normal
 from .problem import AtomValues, Problem
 from .settings import Settings
 from .status import Status
-from .steps import fit_linear
+from .steps import fit_linear, linear_atoms
 from .threads import shared, threads
 from .verdict import verdict
+
+MANY = 100
+"""Unknowns from which it pays that several threads work on one block: a step takes longer than to call them."""
 
 
 def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:
@@ -38,15 +41,18 @@ def solve(problem: Problem, theta: np.ndarray, settings: Settings) -> Outcome:
         _outside(fit)
     elif settings.algorithm == "newton" or settings.backend != "numba":
         _plain(fit)
-    elif problem.linear and len(fit.starts) >= threads():
-        _blocks(fit)
+    elif len(fit.starts) >= threads() or problem.count < MANY:
+        _apart(fit)
     else:
-        _steps(fit, -(-threads() // len(fit.starts)))
+        _together(fit)
     return verdict(fit)
 
 
-def _blocks(fit: Fit) -> None:
-    """Every block to its end."""
+def _apart(fit: Fit) -> None:
+    """Every block by one thread."""
+    if not fit.problem.linear:
+        _steps(fit)
+        return
     atoms = fit.problem.atoms(fit.theta)
 
     def task(s0: int) -> None:
@@ -57,18 +63,43 @@ def _blocks(fit: Fit) -> None:
     shared(task, fit.starts)
 
 
-def _steps(fit: Fit, chunks: int) -> None:
-    """All blocks step by step, each evaluated by `chunks` threads."""
+def _steps(fit: Fit) -> None:
+    """All blocks step by step, because all atoms are made at once."""
     blocks = shared(lambda s0: Block(fit, s0), fit.starts)
     active, k = blocks, 0
     while active:
         atoms = fit.problem.atoms(_trial(fit, blocks))
-        work = [(block, chunk) for block in active for chunk in range(chunks)]
-        parts = shared(lambda item: item[0].evaluate(atoms, k, item[1], chunks), work)  # noqa: B023
-        steps = [(block, parts[i * chunks : (i + 1) * chunks]) for i, block in enumerate(active)]
-        more = shared(lambda item: item[0].advance(k, item[1]), steps)  # noqa: B023
+        more = shared(lambda block: block.advance(k, block.evaluate(block.lanes(atoms), k)), active)  # noqa: B023
         active, k = [block for block, going in zip(active, more, strict=True) if going], k + 1
     shared(Block.end, blocks)
+
+
+def _together(fit: Fit) -> None:
+    """Block after block, every step by all threads: they are fewer than these, and matrices large."""
+    for s0 in fit.starts:
+        block = Block(fit, s0)
+        place = (
+            _linear_place(fit, block)
+            if fit.problem.linear
+            else lambda b=block: b.lanes(fit.problem.atoms(_trial(fit, [b])))
+        )
+        k, more = 0, True
+        while more:
+            more = block.advance(k, block.evaluate(place(), k, True), True)
+            k += 1
+        block.end(True)
+
+
+def _linear_place(fit: Fit, block: Block) -> Callable[[], tuple[np.ndarray, ...]]:
+    """A function that gives the lanes' atoms at their trials, where these are linear."""
+    atoms, origin = block.lanes(fit.problem.atoms(fit.theta)), block.course.theta.copy()
+    ur, ui = np.empty_like(atoms[0]), np.empty_like(atoms[1])
+
+    def place() -> tuple[np.ndarray, ...]:
+        linear_atoms(origin, block.course.trial, atoms, fit.problem.atom_unknown, ur, ui)
+        return ur, ui, *atoms[2:]
+
+    return place
 
 
 def _plain(fit: Fit) -> None:
@@ -87,7 +118,7 @@ def _plain(fit: Fit) -> None:
     while active:
         theta = _trial(fit, blocks)
         made = (first if any(k < b.course.alternations[0] for b in active) else later)(fit.problem.atoms(theta), theta)
-        active, k = [block for block in active if block.advance(k, [block.part(made)])], k + 1
+        active, k = [block for block in active if block.advance(k, block.part(made))], k + 1
     for block in blocks:
         block.end()
 

@@ -13,6 +13,7 @@ import numba as nb
 import numpy as np
 
 from .simd import INLINE, KERNEL, LANES, add, load, splat, store
+from .threads import take
 
 
 @nb.njit(**KERNEL)
@@ -100,6 +101,36 @@ def _clear(array, count):
 
 
 @nb.njit(**INLINE)
+def _place(p, q):
+    """Of element p, q in a packed lower triangle."""
+    return (p * (p + 1)) // 2 + q if p >= q else (q * (q + 1)) // 2 + p
+
+
+@nb.njit(**KERNEL)
+def _clear_blocks(H, order, starts):
+    """Elements of pairs of unknowns of one block."""
+    for b in range(starts.shape[0] - 1):
+        for i in range(starts[b], starts[b + 1]):
+            for k in range(starts[b], i + 1):
+                store(H, _place(order[i], order[k]), splat(0.0))
+
+
+@nb.njit(**KERNEL)
+def add_part(H, g, part, slope, t, blocks_only, counter):
+    """Add another part of the members' sums to H and g: blocks, or rows of H, in turn (see `threads`)."""
+    b = take(counter)
+    while b < (t.starts.shape[0] - 1 if blocks_only else g.shape[0]):
+        first, last = (t.starts[b], t.starts[b + 1]) if blocks_only else (nb.int64(b), nb.int64(b + 1))
+        for i in range(first, last):
+            p = t.order[i] if blocks_only else i
+            add(g, p, load(slope, p))
+            for k in range(first if blocks_only else 0, i + 1):
+                at = _place(p, t.order[k] if blocks_only else k)
+                add(H, at, load(part, at))
+        b = take(counter)
+
+
+@nb.njit(**INLINE)
 def _products(t, e, a0, j, ur, ui, phi, dphi):
     """phi (planes) and its partial derivatives by local factor, complex."""
     J, f0, most = t.extent[e, 3], t.first[e, 2], t.factor.shape[1]
@@ -151,12 +182,6 @@ def _jacobian(t, e, a0, b0, j, tr, ti, dr, re, im, jac, base, g):
         add(g, p, a * re + b * im)
         if size == 2:
             add(g, p + 1, (a * im - b * re) * sign)
-
-
-@nb.njit(**INLINE)
-def _place(p, q):
-    """Of element p, q in a packed lower triangle."""
-    return (p * (p + 1)) // 2 + q if p >= q else (q * (q + 1)) // 2 + p
 
 
 @nb.njit(**INLINE)
@@ -260,9 +285,12 @@ def normal(t, data, ur, ui, tr, ti, H, g, chi2, blocks_only, chunk, chunks):
     on.
 
     data: see `pack`; atoms u (atoms, J), derivatives t (atoms, parameters, J); all with LANES last.
-    `blocks_only`: only pairs of unknowns of one block (for block-Jacobi steps).
+    `blocks_only`: only pairs of unknowns of one block (for block-Jacobi steps); the rest of H is not touched.
     """
-    _clear(H, H.shape[0])
+    if blocks_only:
+        _clear_blocks(H, t.order, t.starts)
+    else:
+        _clear(H, H.shape[0])
     _clear(g, g.shape[0])
     total = splat(0.0)
     sizes = np.zeros(5, np.int64)

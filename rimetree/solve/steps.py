@@ -15,10 +15,11 @@ import numpy as np
 
 from ..status import Status
 from .bounds import Bounds, Prior, add_prior, bounded_step, clip
+from .cholesky import start_of
 from .linear import block_steps, damped_step
 from .normal import normal
 from .retract import retract
-from .simd import KERNEL, LANES, choose, load, store, vectors
+from .simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
 
 LARGEST_DAMPING = 1e10
 LEAST_DAMPING = 1e-12
@@ -27,6 +28,9 @@ BRAKE = 1e-4
 
 NEAR = 0.1
 """Part of the data's power that may be left for damped steps to be better. One station wrong by half a turn among N leaves 8/N."""
+
+FOUND = 0.005
+"""Part of it from which damped steps are no more than they would be from nearer."""
 
 SLOW = 0.5
 """Part of chi2 left by two block-Jacobi steps, near the minimum, with which damped steps are quicker."""
@@ -37,6 +41,9 @@ TRUSTED_DAMPING = 1e-5
 WORKING, CONVERGED, STALLED, DIVERGED = map(
     int, (Status.ITERATION_LIMIT, Status.CONVERGED, Status.STALLED, Status.DIVERGED)
 )
+
+NOTHING, MADE, DAMPED = range(3)
+"""What follows an evaluation."""
 
 
 class Course(NamedTuple):
@@ -69,6 +76,9 @@ class Course(NamedTuple):
     dof: np.ndarray
     damping: np.ndarray
     decrease: np.ndarray
+    """(1,): of chi2, that the step to the trial promises."""
+    before: np.ndarray
+    """(1,): that of the step that led to theta, infinite where that was damped or is none."""
     active: np.ndarray
     """(1,): 1.0 in lanes being worked on."""
     status: np.ndarray
@@ -87,19 +97,39 @@ class Rules(NamedTuple):
     gains: np.ndarray
     matrices: np.ndarray
     """See `Retraction`."""
+    pairs: bool
+    """Whether every term of the equations is of second degree in the unknowns."""
     max_iter: int
     tol: float
     bounds: Bounds
 
 
+@nb.njit(**INLINE)
+def _scale(course, H, n):
+    """What brings the next gains of pairs, 1 / c for present ones that are c times too large, to the size between both, which is
+    right; the present ones are to be divided by it. (Without it a cold start takes a step for every power of 2 in c.)"""
+    old, new = splat(0.0), splat(0.0)
+    for i in range(n):
+        own, moved = load(course.trial, i), load(course.trial, i) + load(course.delta, i)
+        seen = choose(load(H, start_of(i) + i), splat(1.0), splat(0.0))
+        old, new = old + seen * own * own, new + seen * moved * moved
+    scale = root(root(old * inverse(new)))
+    return choose(scale, scale, splat(1.0))
+
+
 @nb.njit(**KERNEL)
 def _alternate(course, rules, k, H, g):
-    """The next trial by a block-Jacobi step."""
+    """The next trial by a block-Jacobi step, every other one whole. Of pairs the first two are: but for sizes, they find the gains of
+    one direction."""
     n = g.shape[0]
     block_steps(H, g, rules.order, rules.starts, course.delta)
-    factor = 0.5 if k % 2 else 1.0
+    whole = k == 0 or k % 2 == rules.pairs
+    factor = 1.0 if whole else 0.5
+    scale = _scale(course, H, n) if rules.pairs else splat(1.0)
     for i in range(n):
-        moved = load(course.trial, i) + load(course.delta, i) * factor
+        own = load(course.trial, i)
+        moved = own * inverse(scale) * (1.0 - factor) + (own + load(course.delta, i)) * (scale * factor)
+        moved = choose(load(H, start_of(i) + i), moved, own)
         store(course.trial, i, choose(load(course.active, 0) - load(course.near, 0), moved, load(course.theta, i)))
     for v in range(LANES):
         course.alternated[v] += course.active[0, v] > course.near[0, v]
@@ -108,17 +138,18 @@ def _alternate(course, rules, k, H, g):
 
 @nb.njit(**KERNEL)
 def _settle(course, k, chi2):
-    """After every second block-Jacobi step: keep the best trial, and find the lanes that are near and no longer helped (blocks
-    that share much of the data, as several directions do, drive each other apart). Whether all are. What a lane does never
-    depends on the others."""
+    """Keep the best trial of every second block-Jacobi step, and find the lanes that are near and no longer helped (blocks that
+    share much of the data, as several directions do, drive each other apart), or nearer than need be. Whether all are. What a
+    lane does never depends on the others."""
     better, settled = np.zeros((1, LANES)), True
     for v in range(LANES):
         if not course.active[0, v] or course.near[0, v]:
             continue
-        slow = k == 0 or not chi2[0, v] <= SLOW * course.best[v]
-        if k == 0 or chi2[0, v] < course.best[v]:
+        slow = k == 0 or (k % 2 == 0 and not chi2[0, v] <= SLOW * course.best[v])
+        found = chi2[0, v] <= FOUND * course.power[v]
+        if k == 0 or found or (k % 2 == 0 and chi2[0, v] < course.best[v]):
             better[0, v], course.best[v] = 1.0, chi2[0, v]
-        course.near[0, v] = 1.0 if slow and course.best[v] <= NEAR * course.power[v] else 0.0
+        course.near[0, v] = 1.0 if found or (slow and course.best[v] <= NEAR * course.power[v]) else 0.0
         settled &= course.near[0, v] > 0.0
     for i in range(course.theta.shape[0]):
         store(course.theta, i, choose(load(better, 0), load(course.trial, i), load(course.theta, i)))
@@ -143,6 +174,8 @@ def _judge(course, rules, v, k, chi2):
     damping, small = course.damping[0, v], course.small[v]
     done = small and damping <= TRUSTED_DAMPING
     accept = chi2 <= course.chi2[0, v] + course.floor[v] and np.isfinite(course.decrease[0, v])
+    if accept:
+        course.before[0, v] = course.decrease[0, v] if damping <= TRUSTED_DAMPING else np.inf
     if not accept:
         damping *= 10
     elif small:
@@ -180,7 +213,22 @@ def _accept(course, accepted, H, g):
 def advance(course, rules, k, H, g, chi2):
     """Take the k-th evaluation (at `course.trial`) and make the next trial; H and g are overwritten. Returns whether
     there is one."""
-    n = g.shape[0]
+    what = take_in(course, rules, k, H, g, chi2)
+    if what == DAMPED:
+        if rules.bounds.unknown.shape[0] > 0:
+            bounded_step(
+                rules.bounds, course.theta, course.H, course.g, course.damping, course.delta, course.decrease, H, g
+            )
+        else:
+            damped_step(course.H, course.g, course.damping, course.delta, course.decrease, H, g)
+        return move(course, rules)
+    return what == MADE
+
+
+@nb.njit(**KERNEL)
+def take_in(course, rules, k, H, g, chi2):
+    """Take the k-th evaluation; H and g are overwritten. Returns what is next: NOTHING, an evaluation (the trial is MADE), or a
+    DAMPED step."""
     store(chi2, 0, load(chi2, 0) + load(course.constant, 0))
     add_prior(course.prior, course.trial, H, g, chi2)
     if k == 0:
@@ -189,46 +237,45 @@ def advance(course, rules, k, H, g, chi2):
             if course.active[0, v] and not np.isfinite(chi2[0, v]):
                 course.status[v], course.active[0, v] = DIVERGED, 0.0
     if k < course.alternations[0]:
-        if k % 2 == 0 and _settle(course, k, chi2):
-            course.alternations[0] = (
-                k + 1
-            )  # this one, which makes no step: its normal equations are those of blocks only
-            return course.active.any()
-        _alternate(course, rules, k, H, g)
-        return course.active.any()
-    accepted, done = np.zeros((1, LANES)), np.empty((1, LANES))
+        if _settle(course, k, chi2):  # this one makes no step: its normal equations are those of blocks only
+            course.alternations[0] = k + 1
+        else:
+            _alternate(course, rules, k, H, g)
+        return MADE if course.active.any() else NOTHING
+    accepted = np.zeros((1, LANES))
     for v in range(LANES):
         if _judge(course, rules, v, k, chi2[0, v]):
             accepted[0, v], course.chi2[0, v] = 1.0, chi2[0, v]
     _accept(course, accepted, H, g)
-    if not course.active.any():
-        return False
+    return DAMPED if course.active.any() else NOTHING
+
+
+@nb.njit(**KERNEL)
+def move(course, rules):
+    """Make the next trial by the step `course.delta`, or take it where it is the last. Returns whether there is a trial."""
+    accepted, done = np.zeros((1, LANES)), np.zeros((1, LANES))
     bounded = rules.bounds.unknown.shape[0] > 0
-    if bounded:
-        bounded_step(
-            rules.bounds, course.theta, course.H, course.g, course.damping, course.delta, course.decrease, H, g
-        )
-    else:
-        damped_step(course.H, course.g, course.damping, course.delta, course.decrease, H, g)
     for v in range(LANES):
-        least = max(rules.tol * course.chi2[0, v] / course.dof[v], course.floor[v])
-        course.small[v] = course.decrease[0, v] <= least
+        decrease, error = course.decrease[0, v], course.chi2[0, v] / course.dof[v]
+        least = max(rules.tol * error, course.floor[v])
+        course.small[v] = decrease <= least
         accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
-        done[0, v] = 0.0
-        if accepted[0, v] and course.small[v] and course.damping[0, v] <= TRUSTED_DAMPING and not bounded:
-            # The last step is taken and not evaluated: what it changes is within the tolerance. (At a bound, however
-            # small, it may change which unknowns are free.)
+        last = course.small[v] or (decrease <= error and decrease * decrease <= least * course.before[0, v] < np.inf)
+        if accepted[0, v] and last and course.damping[0, v] <= TRUSTED_DAMPING and not bounded:
+            # The last step is taken and not evaluated: what it leaves is within the tolerance, even if steps gain no more
+            # on one another than the last two. (At a bound, however small, it may change which unknowns are free.)
             course.status[v], course.active[0, v], done[0, v] = CONVERGED, 0.0, 1.0
+            course.chi2[0, v] -= decrease
     retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
     clip(rules.bounds, course.trial)
-    for i in range(n):
+    for i in range(course.theta.shape[0]):
         store(course.trial, i, choose(load(accepted, 0), load(course.trial, i), load(course.theta, i)))
         store(course.theta, i, choose(load(done, 0), load(course.trial, i), load(course.theta, i)))
     return course.active.any()
 
 
 @nb.njit(**KERNEL)
-def _linear_atoms(origin, trial, atoms, unknown, ur, ui):
+def linear_atoms(origin, trial, atoms, unknown, ur, ui):
     """Atoms at `trial` from values and derivatives `atoms` at `origin`."""
     J = ur.shape[1]
     for a in range(unknown.shape[0]):
@@ -251,7 +298,7 @@ def fit_linear(course, rules, t, data, atoms, unknown):
     ur, ui, origin = np.empty_like(atoms[0]), np.empty_like(atoms[1]), course.theta.copy()
     k, more = np.int64(0), True  # a literal 0 would compile everything below twice
     while more:
-        _linear_atoms(origin, course.trial, atoms, unknown, ur, ui)
+        linear_atoms(origin, course.trial, atoms, unknown, ur, ui)
         normal(t, data, ur, ui, atoms[2], atoms[3], H, g, chi2, k < course.alternations[0], 0, 1)
         more = advance(course, rules, k, H, g, chi2)
         k += 1

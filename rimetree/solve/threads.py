@@ -107,3 +107,11 @@ def reached(array, index, least):  # type: ignore[no-untyped-def]
         _sleep(300)
         value = seen(array, index)
     return value >= least
+
+
+@nb.njit(nogil=True, forceinline=True)
+def wait_for(array, index):  # type: ignore[no-untyped-def]
+    """Return once an item is not 0: soon, so without sleep. The thread that is to change it must itself wait only for what other
+    threads took before; then somebody always works."""
+    while seen(array, index) == 0:
+        pass

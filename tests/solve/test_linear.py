@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rimetree.solve.cholesky import cholesky, factor, inverse_diagonal, update
 from rimetree.solve.linear import block_steps, damped_step, finish
 from rimetree.solve.simd import LANES
 
@@ -53,6 +54,36 @@ def test_an_unknown_without_data_stays_and_a_lane_that_fails_is_alone() -> None:
     assert np.isnan(variance[3, 2])
     assert not null[:, :, 6].any() or not np.isfinite(null[:, :, 6]).all()
     np.testing.assert_allclose(variance[:, 0], np.diag(np.linalg.inv(matrices[0])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 86])
+@pytest.mark.parametrize("team", [False, True])
+def test_factors_and_inverses_are_numpys_whoever_works_on_them(n: int, team: bool) -> None:
+    matrices, low, q = normal_matrices(n)
+    factor(low, n, team)
+    rows, cols = np.tril_indices(n)
+    for v, own in enumerate(matrices):
+        expected, size = np.linalg.cholesky(own), np.sqrt(np.diag(own))
+        expected[np.diag_indices(n)] = 1 / np.diag(expected)
+        unit = np.where(rows == cols, size[rows], 1 / size[rows])
+        np.testing.assert_allclose(low[:, v] * unit, expected[rows, cols] * unit, rtol=1e-8, atol=1e-10)
+    diagonal = np.empty_like(q)
+    inverse_diagonal(low, n, diagonal, team)
+    for v, own in enumerate(matrices):
+        np.testing.assert_allclose(diagonal[:, v], np.diag(np.linalg.inv(own)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_an_updated_factor_is_that_of_the_changed_matrix(n: int) -> None:
+    rng = np.random.default_rng(n)
+    matrices, q = np.eye(n) * rng.uniform(1, 2, (LANES, 1, 1)), rng.normal(size=(3, n, LANES))
+    rows, cols = np.tril_indices(n)
+    own = np.ascontiguousarray(matrices[:, rows, cols].T)
+    changed = np.ascontiguousarray((matrices + np.einsum("civ,cjv->vij", q, q))[:, rows, cols].T)
+    cholesky(own, n)
+    cholesky(changed, n)
+    update(own, q.copy())
+    np.testing.assert_allclose(own, changed, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", SIZES)
