@@ -260,10 +260,14 @@ def move(course, rules):
         least = max(rules.tol * error, course.floor[v])
         course.small[v] = decrease <= least
         accepted[0, v] = course.active[0, v] * (not np.isnan(course.chi2[0, v]))
-        last = course.small[v] or (decrease <= error and decrease * decrease <= least * course.before[0, v] < np.inf)
+        gain = np.sqrt(
+            decrease / course.before[0, v]
+        )  # on the last step, in parameters, and of chi2's relative error in this one
+        last = course.small[v] or (decrease <= error and decrease * gain <= least and course.before[0, v] < np.inf)
         if accepted[0, v] and last and course.damping[0, v] <= TRUSTED_DAMPING and not bounded:
-            # The last step is taken and not evaluated: what it leaves is within the tolerance, even if steps gain no more
-            # on one another than the last two. (At a bound, however small, it may change which unknowns are free.)
+            # The last step is taken and not evaluated: what it leaves, and what chi2 is wrong by, is within the tolerance,
+            # even if steps gain no more on one another than the last two. (At a bound, however small, it may change which
+            # unknowns are free.)
             course.status[v], course.active[0, v], done[0, v] = CONVERGED, 0.0, 1.0
             course.chi2[0, v] -= decrease
     retract(course.theta, course.delta, rules.gains, rules.matrices, course.trial)
