@@ -46,7 +46,7 @@ _MESSAGES = {
     Status.SINGULAR: "the data do not constrain the parameters",
     Status.DIVERGED: "chi-squared grew or became NaN",
     Status.NO_DATA: "every datum is flagged or missing",
-    Status.LOW_SNR: "gains are zero within their errors (Meq.Solver(..., min_snr=) sets how many)",
+    Status.LOW_SNR: "gains are zero within their errors, or phases unknown (Meq.Solver(..., min_snr=) sets how many)",
 }
 
 

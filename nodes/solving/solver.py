@@ -67,7 +67,11 @@ class Solver(NodeClass):
         type=kinds.real(above=0),
         help="standard deviations (of real or imaginary part) beyond which data are clipped",
     )
-    min_snr = option(3.0, type=kinds.real(0), help="gains below this many standard errors are no solution; 0 takes all")
+    min_snr = option(
+        3.0,
+        type=kinds.real(0),
+        help="gains below this many standard errors are no solution, nor phases known as badly (0.24 rad for 3); 0 takes all",
+    )
 
     @classmethod
     def normalise(cls, options: dict[str, Any]) -> dict[str, Any]:

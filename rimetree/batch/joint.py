@@ -298,10 +298,12 @@ class JointFit:
         share = found.dof / np.maximum(data, 1)
         push = problem.split(found.gradient * (found.blocks.inverse(np.zeros(problem.count)) @ found.gradient))
         labels = problem.split(systems.label)
+        with np.errstate(divide="ignore"):
+            alone = problem.split(1 / found.blocks.diagonal(problem.count))
         columns = zip(
-            self.classes, problem.classes, fitted, problem.split(found.x), problem.split(variance), strict=True
+            self.classes, problem.classes, fitted, problem.split(found.x), problem.split(variance), alone, strict=True
         )
-        for i, (own, made, item, theta, wide) in enumerate(columns):
+        for i, (own, made, item, theta, wide, narrow) in enumerate(columns):
             for k, (name, part, outcome) in enumerate(item.components):
                 system = labels[i][part.unknowns].min(0)
                 of = made.of_part == made.component[part.unknowns[0]]
@@ -312,8 +314,8 @@ class JointFit:
                     push[i][part.unknowns].sum(0), wide[part.unknowns],
                 )  # fmt: skip
                 lost = judge(
-                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance, outcome.variance,
-                    outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
+                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance,
+                    narrow[part.unknowns], outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
                 )  # fmt: skip
                 item.components[k] = (name, part, replace(outcome, lost=lost, referred=zeroed(part, referred)))
             own._store(theta, item.first, item.intervals[0], item.components)

@@ -1,8 +1,10 @@
-"""Which gains are lost in the noise: amplitudes that are zero within their errors, which no data must be divided by.
+"""Which gains are lost in the noise: amplitudes that are zero within their errors, which no data must be divided by, and
+phases that may as well be others.
 
 A gain is an atom that multiplies other unknowns wherever it occurs: were it zero, its equations would not depend on
-them. A Jones matrix of four unknowns is lost where its smaller singular value is (a dead receptor). Phases, leakages
-and delays may well be zero and are never lost. CASA's gaincal drops solutions by the same rule (`minsnr`, 3).
+them. A Jones matrix of four unknowns is lost where its smaller singular value is (a dead receptor). Leakages may well be
+zero and are never lost. CASA's gaincal drops solutions by the same rule (`minsnr`, 3). Where a phase is known to less than
+a radian, chi2 has several minima, of which noise alone chooses one; all that were found have errors of more than 0.3.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ def judge(
 ) -> np.ndarray:
     """(n, S): gains lost in the noise. Where these are most of those not `free`, `status` (S,) becomes LOW_SNR.
 
-    theta, variance and free are (n, S), and so is `alone`, the variance if all other unknowns were known: matrices go by
-    it, since rotations that are badly known do not make a matrix singular. The rest is explained at `lost`.
+    theta, variance and free are (n, S), and so is `alone`, the variance if all other unknowns were known: matrices and phases go by
+    it, since what is badly known of all together does no harm (rotations, a phase between x and y). The rest is explained at `lost`.
     """
-    found = lost(problem, atoms, variance, scale, least)
+    found = lost(problem, atoms, variance, alone, scale, least)
     found |= matrices_lost(theta, problem.retract.matrices, alone, scale, least) & np.isfinite(variance)
     found &= ~free & np.isin(status, (Status.CONVERGED, Status.SINGULAR))
     rest = (np.isfinite(variance) & ~free).sum(0)
@@ -44,29 +46,39 @@ def judge(
     return found
 
 
-def lost(problem: Problem, atoms: AtomValues, variance: np.ndarray, scale: np.ndarray, least: float) -> np.ndarray:
+def lost(
+    problem: Problem, atoms: AtomValues, variance: np.ndarray, alone: np.ndarray, scale: np.ndarray, least: float
+) -> np.ndarray:
     """(n, S): unknowns of gains whose amplitude is less than `least` standard errors of a complex number.
 
-    That is the root of 2 times the error of the amplitude: noise alone passes 3 of them once in 8,000 times, e^-9.
+    That is the root of 2 times the error of the amplitude: noise alone passes 3 of them once in 8,000 times, e^-9. Phases are lost
+    where their error is that of such a gain, 0.24 rad (a root mean square over cells and atoms: delays have some in every channel).
 
-    atoms at the solution; variance (n, S) of the unknowns and `scale` (S,), what it is to be multiplied by: chi2 per
-    degree of freedom, since weights are often right only up to a factor.
+    atoms at the solution; variance and `alone` (n, S) of the unknowns (see `judge`) and `scale` (S,), what they are to be multiplied
+    by: chi2 per degree of freedom, since weights are often right only up to a factor.
     """
     found = np.zeros(variance.shape, bool)
     gains = np.flatnonzero(gain_atoms(problem))
     if gains.size:
         ur, ui, tr, ti = (a[gains] for a in atoms)
         unknown = problem.atom_unknown[gains]
-        own = np.where((unknown >= 0)[..., None], variance[unknown] * scale, 0)
+        own, single = (np.where((unknown >= 0)[..., None], a[unknown] * scale, 0) for a in (variance, alone))
         power = ur**2 + ui**2
         along = np.isin(unknown[:, 0], problem.retract.gains)[:, None]  # variances are along and across the value
-        with np.errstate(invalid="ignore", divide="ignore"):
-            radial = (ur[:, None] * tr + ui[:, None] * ti) ** 2 * own[:, :, None]
-            error = (radial.sum(1) / np.where(power > 0, power, np.nan)).mean(1)
-            error = np.where(along, own[:, 0], error)
-        small = power.mean(1) <= 2 * least**2 * error  # False where the error is unknown
         atom, parameter = np.nonzero(unknown >= 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            there = np.where(power > 0, power, np.nan)
+            radial = (ur[:, None] * tr + ui[:, None] * ti) ** 2 * own[:, :, None]
+            error = (radial.sum(1) / there).mean(1)
+            error = np.where(along, own[:, 0], error)
+            turning = (ur[:, None] * ti - ui[:, None] * tr) ** 2 * single[:, :, None]
+            phase = (turning.sum(1) / there**2).mean(1)
+        small = power.mean(1) <= 2 * least**2 * error  # False where the error is unknown
         np.logical_or.at(found, unknown[atom, parameter], small[atom] & (error > 0)[atom])
+        total, count = np.zeros(variance.shape), np.zeros((len(variance), 1))
+        np.add.at(total, unknown[atom, parameter], phase[atom])
+        np.add.at(count, unknown[atom, parameter], 1)
+        found |= np.isfinite(total) & (2 * least**2 * total > np.where(count > 0, count, np.inf))
     return found
 
 

@@ -276,7 +276,9 @@ class _Joint:
         variance = np.where(self.alive & blind, variance, np.nan)
         rank = np.rint(effective).astype(first.rank.dtype)
         scale = reduced(self.normal[2], self.data - rank)
-        lost = judge(problem, self.accepted, atoms, status, variance, variance, free, scale, self.settings.min_snr)
+        with np.errstate(divide="ignore"):
+            alone = 1 / (np.einsum("sii->is", self.normal[0]) + self.walk.diagonal())
+        lost = judge(problem, self.accepted, atoms, status, variance, alone, free, scale, self.settings.min_snr)
         gauge, gauges = in_words(*freedoms(problem.meaning, problem.retract.matrices, self.accepted, null))
         return replace(
             first,
