@@ -27,7 +27,7 @@ from ..solve.forms import Form
 from ..solve.joined import Class
 from ..solve.outcome import Outcome
 from ..solve.problem import Problem
-from ..solve.retract import Retraction
+from ..solve.retract import Bending, Curves
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
@@ -37,7 +37,7 @@ from .joint_grid import Axis
 from .joint_start import better, doubtful, elsewhere
 from .joint_sums import JointSums
 from .known import constraints
-from .local_basis import colours
+from .local_basis import colours, curves
 from .solvable import SolverNode
 from .span import Span
 from .tiling import available_memory
@@ -64,7 +64,7 @@ class JointFit:
         self.ends = np.cumsum([own.unknowns.count for own in classes])
         self.notes: list[str] = []
         """What the user should know of the latest run."""
-        self._known_colours: dict[tuple[int, int], Colours] = {}
+        self._known: dict[tuple[int, int], tuple[Colours, list[Curves]]] = {}
 
     # One span.
 
@@ -187,20 +187,21 @@ class JointFit:
             free = np.repeat(own.fitted[:, None], st * sf, 1)
             known = constraints(own.families, own.parms, own.unknowns, own.fitted, 1) or Constraints.none(1)
             turning, name, kind = _alike(own)
-            known_colours = self._colours(i, len(time.label), len(freq.label))
-            retract = Retraction(turning, own.retract.matrices)
+            shades, bends = self._local(i, len(time.label), len(freq.label))
+            retract = Bending(own.retract.gains, own.retract.matrices, bends) if bends else own.retract
             made = Class(
                 count, st * sf, cell, retract, components[i], seen[:, i], free, known.bounds, own.meaning.coefficient,
-                known_colours, turning, name, kind,
+                shades, turning, name, kind,
             )  # fmt: skip
             result.append(made)
         return result
 
-    def _colours(self, i: int, slots: int, channels: int) -> Colours:
+    def _local(self, i: int, slots: int, channels: int) -> tuple[Colours, list[Curves]]:
         """Of a class on a span of so many slots; solution intervals look alike in all spans."""
-        if (i, slots) not in self._known_colours:
-            self._known_colours[i, slots] = colours(self.classes[i], np.arange(slots), np.arange(channels))
-        return self._known_colours[i, slots]
+        if (i, slots) not in self._known:
+            given = self.classes[i], np.arange(slots), np.arange(channels)
+            self._known[i, slots] = colours(*given), curves(*given)
+        return self._known[i, slots]
 
     def prior(self, classes: Sequence[Class]) -> Prior:
         """Priors of all unknowns, flat."""

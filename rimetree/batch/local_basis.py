@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from ..solve.colours import Colours
+from ..solve.retract import Curves
 
 if TYPE_CHECKING:
     from .fit import ClassFit
@@ -54,3 +56,28 @@ def colours(fit: ClassFit, slots: np.ndarray, chans: np.ndarray) -> Colours:
         start += ct * cf
     places = max(map(len, together))
     return Colours.of(site, [np.concatenate([np.broadcast_to(t, (places, t.shape[1])) for t in together], 1)])
+
+
+def curves(fit: ClassFit, slots: np.ndarray, chans: np.ndarray) -> list[Curves]:
+    """Complex Parms of a class with several coefficients, on all slots and channels of a span."""
+    found = []
+    for n in fit.parms:
+        members, ct, cf = fit.unknowns.shapes[n]
+        parm = fit.state.parms[n]
+        if not fit.funklets[n].linear or ct * cf == 1 or fit.unknowns.parts[n] == 1:
+            continue
+        several = [i.max() > i.min() for i in (parm.slot_interval[slots], parm.chan_interval[chans])]
+        cells = tuple(
+            own if many or axis in parm.varying else own[:1]
+            for own, many, axis in zip((slots, chans), several, ("time", "freq"), strict=True)
+        )
+        which, by = local_basis(fit.state, n, *cells)
+        time, freq = parm.slot_interval[cells[0]], parm.chan_interval[cells[1]]
+        st, sf = int(parm.slot_interval[slots].max()) + 1, int(parm.chan_interval[chans].max()) + 1
+        interval = (time[:, None] * sf + freq).ravel()[:, None]
+        shape = len(which), ct * cf * st * sf
+        rows = np.repeat(np.arange(len(which)), which.shape[1])
+        basis = coo_array((by.ravel(), (rows, (which * (st * sf) + interval).ravel())), shape=shape).tocsr()
+        first = fit.unknowns.index(n, np.arange(members)[:, None], np.arange(ct * cf), 0)
+        found.append(Curves.of(first, basis))
+    return found

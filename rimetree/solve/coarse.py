@@ -80,6 +80,8 @@ class Coarse:
     """M = B - sum (1 - value) (B w) (B w)^T, and its inverse."""
 
     parts: Sequence[_Part]
+    fresh = False
+    """Whether it is worth making anew at every step."""
 
     def preconditioner(
         self, inverse: Callable[[Vector], Vector], damping: Vector | None = None

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.sparse import csc_array, csr_array, eye_array, hstack
+from scipy.sparse import coo_array, csc_array, csr_array, eye_array, hstack
 from scipy.sparse.linalg import splu
 from threadpoolctl import threadpool_limits
 
 from . import coupling
+from .banded import Banded
 from .cg import Blocks, Systems, solve
 from .coarse import Coarse
 from .coupled import Coupled
@@ -88,7 +89,26 @@ def variances(
         if work <= WORK:
             variance, between = _inverted(problem, found, firm)
             return variance, "", between
-    return *_probed(problem, found, loose, datum, held), np.zeros(problem.count)
+    near = found.near
+    if near is None or near[1].fresh:
+        near = found.blocks, problem.coarse(found.points, found.x, found.blocks)
+    if isinstance(near[1], Banded):
+        bound = csc_array((problem.count, 0)) if held is None else _bound(held, found.blocks, problem.count)
+        variance = near[1].variance(csc_array(hstack([firm, bound])))
+        if variance is not None:
+            return np.where(systems.label < systems.count, variance, np.nan), "", np.zeros(problem.count)
+        near = found.blocks, Joined.coarse(problem, found.points, found.x, found.blocks)
+    return *_probed(problem, found, near, loose, datum, held), np.zeros(problem.count)
+
+
+def _bound(held: Held, blocks: Blocks, count: int) -> csc_array:
+    """What is held at bounds, as directions times the root of more than the precision of the data."""
+    number = np.arange(len(held.real))
+    firm = np.sqrt(STIFF[1] * blocks.diagonal(count)[held.real])
+    entries = np.concatenate([held.cosine * firm, held.sine * firm])
+    return csc_array(
+        coo_array((entries, (np.r_[held.real, held.imag], np.r_[number, number])), shape=(count, len(number)))
+    )
 
 
 def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
@@ -101,13 +121,13 @@ def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
 
 
 def _probed(
-    problem: Joined, found: Minimum, hold: csc_array, datum: Datum, held: Held | None
+    problem: Joined, found: Minimum, made: tuple[Blocks, Coarse], hold: csc_array, datum: Datum, held: Held | None
 ) -> tuple[np.ndarray, str]:
     systems = found.systems
     good = np.append(found.status != Status.DIVERGED, False)
     systems = Systems(np.where(good[systems.label], systems.label, systems.count), systems.count)
     active = systems.label < systems.count
-    blocks, common = found.near or (found.blocks, problem.coarse(found.points, found.x, found.blocks))
+    blocks, common = made
     inverse = blocks.inverse(np.zeros(problem.count))
     near, matrix = common.preconditioner(inverse.__matmul__), common.matrix(blocks)
     firmly = _holding(problem.count, inverse, common, near, hold)

@@ -104,6 +104,7 @@ class _Fit:
         self.products = 0
         self.allowance = problem.allowance(self.systems)
         self.coarse: Any = None
+        self.made_at: _Place | None = None
         self.made, self.whole = x, False
         """Where the blocks were made, and whether what goes with them was made of all systems."""
         self.before = np.full(n, np.inf)
@@ -151,6 +152,7 @@ class _Fit:
         trial = self._moved(here, found, active)
         small = predicted <= least
         poor = active & ~small & np.isfinite(trial.total)
+        poor &= not (self.coarse and self.coarse.fresh)
         for _ in range(CORRECTIONS):
             poor &= here.total - trial.total < POOR * predicted
             if not poor.any():
@@ -160,7 +162,7 @@ class _Fit:
             above = trial.total - here.total
             trial = self._mixed(trial, second, poor & (second.total < trial.total))
             poor &= trial.total - here.total < HOPEFUL * above
-        self._judge(active, trial, predicted, small)
+        self._judge(active, trial, predicted, small, least)
         near = abs(here.total - self.here.total - predicted) < 0.1 * predicted
         self.before = np.where(active & near, promise, np.inf)
         return bool((self.status == Status.ITERATION_LIMIT).any())
@@ -173,8 +175,11 @@ class _Fit:
         scale = self.blocks.diagonal(self.problem.count) * damping
         held = self.problem.held(at.x, at.gradient)
         right = within(held, np.negative)(at.gradient)
+        if self.coarse and self.coarse.fresh and at is not self.made_at:
+            self.coarse = None
         if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
             self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(active.all())
+            self.made_at = at
         inverse = self.blocks.inverse(damping).__matmul__
         inverse = within(held, self.coarse.preconditioner(inverse, damping) if self.coarse else inverse)
         promise = systems.sum(right * inverse(right))
@@ -194,10 +199,16 @@ class _Fit:
         moves = self.systems.spread(active.astype(float)) > 0
         return self._at(self.problem.retract(at.x, np.where(moves, found.x, 0.0)))
 
-    def _judge(self, active: np.ndarray, trial: _Place, predicted: np.ndarray, small: np.ndarray) -> None:
+    def _judge(
+        self, active: np.ndarray, trial: _Place, predicted: np.ndarray, small: np.ndarray, least: np.ndarray
+    ) -> None:
         """Take the steps that lower chi2, and change the damping as they deserve (Nielsen 1999, IMM-REP-1999-05)."""
         gain = self.here.total - trial.total
         accept = active & (gain >= -self.floor)
+        if (
+            self.coarse and self.coarse.fresh
+        ):  # an exact step that gains nothing: what else it promised is not curved as it seems
+            small = small | accept & (gain <= least)
         done = small & (~accept | (self.damping <= TRUSTED_DAMPING))
         self.here = self._mixed(self.here, trial, accept)
         good = small | (gain > GOOD * predicted)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..plan.residuals import Piece, Residuals
+from .banded import banded
 from .cg import Blocks, Systems
+from .coarse import coarse
 from .coupled import Coupled
 from .joined import Joined
 
@@ -99,6 +101,10 @@ class MatrixFree(Joined):
 @dataclass(frozen=True, slots=True, eq=False)
 class Summed(Coupled):
     """The same fit where equations separate and their sums over cells fit in memory: a product takes these instead of data."""
+
+    def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Any:
+        """See `Joined.coarse`: all of the normal matrix, where that is banded."""
+        return banded(self, points, blocks) or coarse(self.classes, x, lambda v: self.product(points, v), blocks)
 
     def allowance(self, systems: Systems) -> np.ndarray:
         """See `Joined.allowance`."""

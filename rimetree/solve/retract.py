@@ -9,10 +9,13 @@ same in both cases.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numba as nb
 import numpy as np
+from scipy.sparse import csc_array, csr_array, eye_array
+from scipy.sparse.linalg import splu
 
 from .simd import KERNEL
 
@@ -118,3 +121,52 @@ def _multiply_in(theta, delta, rows, s, out):
         (yy, g2 * e1 + g3 * e3),
     ):
         out[p, s], out[p + 1, s] = value.real, value.imag
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """Complex Parms that are sums of functions, as retracted unknowns: `first` (members, functions) the real parts, of which imaginary
+    parts follow; `basis` (places, functions times intervals) what multiplies them where; `fitted` gives coefficients for values."""
+
+    first: np.ndarray
+    basis: csr_array
+    fitted: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, first: np.ndarray, basis: csr_array) -> Curves:
+        """Coefficients are those of least squares."""
+        normal = (basis.T @ basis).tocsc()
+        ridge = 1e-10 * normal.diagonal().max(initial=1e-300)
+        solve = splu(csc_array(normal + ridge * eye_array(normal.shape[0]))).solve
+        return cls(first, basis, lambda values: solve(basis.T @ values))
+
+    def bent(self, theta: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """What is to be added to theta + delta (n, S) so that values g become g exp(d/g) instead of g + d, where splines can."""
+        rows = self.first.shape
+        value, step = (
+            (x[self.first] + 1j * x[self.first + 1]).reshape(rows[0], -1).T for x in (theta, delta)
+        )  # (functions times intervals, members)
+        g, d = self.basis @ value, self.basis @ step
+        small = abs(d) < LARGEST * abs(g)
+        ratio = np.divide(d, g, out=np.zeros_like(d), where=small)
+        more = np.where(small, g * (np.expm1(ratio) - ratio), 0)
+        found = self.fitted(more.real) + 1j * self.fitted(more.imag)
+        result = np.zeros_like(theta)
+        own = found.T.reshape(*rows, -1)
+        result[self.first], result[self.first + 1] = own.real, own.imag
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bending(Retraction):
+    """The same for unknowns of which some are coefficients of `curves`."""
+
+    curves: Sequence[Curves]
+
+    def __call__(self, theta: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """New unknowns (n, S) after the step `delta` (n, S)."""
+        # an explicit call: dataclasses with slots are made anew, which super() does not know
+        result = Retraction.__call__(self, theta, delta)
+        for own in self.curves:
+            result += own.bent(theta, delta)
+        return result
