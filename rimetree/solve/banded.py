@@ -33,7 +33,7 @@ NUMBERS, WORK = 2e8, 1e12
 RIDGE = 1e-9
 """Relative to the diagonal, so that null directions have a factor."""
 
-FEW, MOST, TURNS = 8, 512, 4
+FEW, MOST, TURNS = 8, 512, 2
 """Null directions that are looked for first, and at most; and how often what is not null is damped by its curvature over RIDGE."""
 
 Vector = np.ndarray
@@ -60,20 +60,19 @@ class Banded:
     def factor(self, more: Vector, hold: csc_array | None = None) -> Factor:
         """The Cholesky factor with `more` (unknowns,) on the diagonal, and hold hold^T added."""
         H = csr_array(self.H + hold @ hold.T if hold is not None and hold.shape[1] else self.H)
-        for more in (more, more + 1e-6 * self.near, more + 1e-3 * self.near):  # rounding may leave a pivot below zero
-            made = Factor.of(csr_array(H + diags_array(np.where(more > 0, more, 1.0))), self.order, self.width)
+        for slack in (0, 1e-6, 1e-3):  # rounding may leave a pivot below zero
+            own = more + slack * self.near
+            made = Factor.of(csr_array(H + diags_array(np.where(own > 0, own, 1.0))), self.order, self.width)
             if made:
-                break
-        return made or Factor.of(
-            csr_array(diags_array(np.where(self.near > 0, self.near, 1.0))), self.order, self.width
-        )
+                return made
+        raise FloatingPointError("a normal matrix has curvature below zero")  # which no J^T J has
 
     def nulls(self) -> np.ndarray | None:
         """(unknowns, m): directions along which it has no curvature, of unit length in the metric of its diagonal, by inverse iteration of
         ever larger blocks (Parlett, The Symmetric Eigenvalue Problem, chapter 14); None where there are more than MOST."""
         factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)[:, None]
-        rng, size = np.random.default_rng(0), FEW
-        while size <= MOST:
+        rng = np.random.default_rng(0)
+        for size in (FEW, MOST):
             V = rng.standard_normal((len(root), min(size, len(root))))
             for _ in range(TURNS):
                 V = np.linalg.qr(root * factor.solve(root * V))[0]
@@ -82,7 +81,6 @@ class Banded:
             if not null.all():
                 found = V @ U[:, null]
                 return np.divide(found, root, out=np.zeros_like(found), where=root > 0)
-            size *= 4
         return None
 
     def variance(self, hold: csc_array) -> Vector | None:

@@ -94,9 +94,9 @@ def variances(
         near = found.blocks, problem.coarse(found.points, found.x, found.blocks)
     if isinstance(near[1], Banded):
         bound = csc_array((problem.count, 0)) if held is None else _bound(held, found.blocks, problem.count)
-        variance = near[1].variance(csc_array(hstack([firm, bound])))
-        if variance is not None:
-            return np.where(systems.label < systems.count, variance, np.nan), "", np.zeros(problem.count)
+        exact = near[1].variance(csc_array(hstack([firm, bound])))
+        if exact is not None:
+            return np.where(systems.label < systems.count, exact, np.nan), "", np.zeros(problem.count)
         near = found.blocks, Joined.coarse(problem, found.points, found.x, found.blocks)
     return *_probed(problem, found, near, loose, datum, held), np.zeros(problem.count)
 

@@ -15,7 +15,6 @@ import numpy as np
 from ..plan.residuals import Piece, Residuals
 from .banded import banded
 from .cg import Blocks, Systems
-from .coarse import coarse
 from .coupled import Coupled
 from .joined import Joined
 
@@ -104,7 +103,7 @@ class Summed(Coupled):
 
     def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Any:
         """See `Joined.coarse`: all of the normal matrix, where that is banded."""
-        return banded(self, points, blocks) or coarse(self.classes, x, lambda v: self.product(points, v), blocks)
+        return banded(self, points, blocks) or Coupled.coarse(self, points, x, blocks)
 
     def allowance(self, systems: Systems) -> np.ndarray:
         """See `Joined.allowance`."""
