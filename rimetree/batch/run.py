@@ -214,7 +214,9 @@ class _Run:
             None
             if self.bare
             else self._stream(
-                group_run.group, [t for tiles in plan.tiles for t in tiles if len(tiles) == 1], early=True
+                group_run.group,
+                [t for tiles in plan.tiles for t in tiles if len(tiles) == 1],
+                early=self._follows(group_run),
             )
         )
         try:

@@ -8,6 +8,7 @@ from casacore.tables import table
 
 import rimetree as rt
 from rimetree import Meq
+from rimetree.io import filling as filling_module
 from rimetree.io.ms import MeasurementSet
 from rimetree.io.sets import MeasurementSets
 
@@ -51,6 +52,19 @@ def test_what_is_written_goes_home(make_ms):
             data = main.getcol("DATA")
             np.testing.assert_array_equal(main.getcol("OUT"), 2 * data)
             np.testing.assert_array_equal(main.getcol("FLAG"), np.abs(data) > 0.7)
+
+
+def test_a_run_over_several_waits_until_rows_are_there(make_ms, monkeypatch):
+    paths = [make_ms("a.ms", times=(5e9, 300, 10.0), seed=1), make_ms("b.ms", times=(5e9 + 1e4, 300, 10.0), seed=2)]
+    monkeypatch.setattr(filling_module, "CHUNK_BYTES", 500)  # slowly
+    ns = rt.Scope()
+    with MeasurementSets(paths) as both:
+        for p, q in both.baselines:
+            ns.out(p, q) << Meq.Sink(2.0 * Meq.Spigot(p, q, "DATA"), p, q, column="OUT")
+        ns.forest().run(both, progress=False)
+    for path in paths:
+        with table(str(path), ack=False) as main:
+            np.testing.assert_array_equal(main.getcol("OUT"), 2 * main.getcol("DATA"))
 
 
 def test_a_baseline_stored_the_other_way_round_is_turned(raw_ms, edit):
