@@ -32,9 +32,8 @@ from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
 from ..solve.status import Status
 from .fit import ClassFit, Fitted
-from .joint_following import minimum
 from .joint_grid import Axis
-from .joint_start import better, doubtful, elsewhere
+from .joint_starts import LOST, Starts
 from .joint_sums import JointSums
 from .known import constraints
 from .local_basis import colours, curves
@@ -45,8 +44,10 @@ from .tiling import available_memory
 SLIGHT = 1e-3
 """A smaller part in what is not determined is not spoken of."""
 
-LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
-"""Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
+ABOVE = (
+    "chi2 stays above what noise explains from all starts: the model lacks something, the weights are too large, or all led to minima "
+    "that are not the lowest"
+)
 
 
 class JointFit:
@@ -75,14 +76,7 @@ class JointFit:
             return None
         with self.classes[0].clock("sums"):
             sums = JointSums.collect(self, span, time, freq)
-        cold = sums.start()
-        problem, found, fitted = minimum(self, sums, settings)
-        if doubtful(self, problem, found):
-            other = elsewhere(self, problem, sums, settings, cold)
-            if better(problem, other, found):
-                sums.put(other.x)
-                problem, found, fitted = minimum(self, sums, settings)
-                found = replace(found, iterations=found.iterations + other.iterations)
+        problem, found, fitted, above = Starts(self, sums, settings).minimum()
         meanings = [own.meaning for own in self.classes]
         fixed = Datum.none(problem.count)
         if settings.reference:
@@ -94,6 +88,7 @@ class JointFit:
             gains = made.retract.gains  # errors along and across a gain are taken to be equal
             wide[gains] = wide[gains + 1] = (wide[gains] + wide[gains + 1]) / 2
         self.notes = [f"{self.name}: {way}"] if way else []
+        self.notes += [f"{self.name}: {ABOVE}"] if above else []
         self.notes += self._words(problem, known, fitted, found.x) + self._free(problem, between)
         turned = fixed.turned(found.x, pairs(problem, meanings))
         if known.found or turned is not found.x:

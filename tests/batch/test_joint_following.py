@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
 import rimetree as rt
 from rimetree import Meq
@@ -49,16 +48,17 @@ def wrong(report: Any, late: np.ndarray) -> np.ndarray:
     return (abs(off - off[..., :1]) > 0.5).any(2).ravel()
 
 
-@pytest.mark.parametrize(("seed", "start"), [(4, "auto"), (4, "previous")])
-def test_delays_follow_those_of_other_slots(kit: Any, seed: int, start: str) -> None:
+def test_delays_follow_those_of_other_slots(kit: Any) -> None:
     """All is right, where own starts lead to other minima."""
-    o, late = drifting(kit, seed)
-    own, report = (solved(o, start=word) for word in ("own", start))
-    assert wrong(own, late).sum() >= BAND, "the test needs delays that are lost from 0"
-    assert report.converged
-    assert not wrong(report, late).any()
-    assert abs(report.solvers[0].chi2_per_dof() - 1) < 0.02
-    assert (report.tables.parm("late").status == Status.CONVERGED).all()
+    o, late = drifting(kit, 4)
+    assert wrong(solved(o, start="own"), late).sum() >= BAND, "the test needs delays that are lost from 0"
+    for start in ("auto", "previous"):
+        report = solved(o, start=start)
+        assert report.converged
+        assert not wrong(report, late).any()
+        assert abs(report.solvers[0].chi2_per_dof() - 1) < 0.02
+        assert (report.tables.parm("late").status == Status.CONVERGED).all()
+        assert not any("chi2 stays above" in note for note in report.notes)
 
 
 def test_nothing_is_taken_that_is_not_better(kit: Any) -> None:
@@ -66,7 +66,8 @@ def test_nothing_is_taken_that_is_not_better(kit: Any) -> None:
     o, _ = drifting(kit, 3)
     rng = np.random.default_rng(0)
     kit.putcol(o.path, DATA=(rng.normal(size=(2, *o.model.shape)).T @ [1, 1j]).T.astype(np.complex64))
-    own, default = (solved(o, start=start, max_iter=20) for start in ("own", "auto"))
+    own, default = (solved(o, start=start, max_iter=8) for start in ("own", "auto"))
+    assert any("chi2 stays above what noise explains from all starts" in note for note in default.notes)
     assert default.solvers[0].chi2.sum() <= own.solvers[0].chi2.sum() * (1 + 1e-9)
 
 
