@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from ..errors import ConfigError
 
 COMFORT = 128e6
 """Bytes of data per tile beyond which a longer tile gains nothing: reading ahead and SIMD lanes are saturated."""
+
+RAMP = 8
+"""Part of a tile that the first of a span of several is."""
 
 WORKING = 3.0
 """Memory per byte of a tile's buffers: a second set being read ahead, sums and output."""
@@ -97,7 +100,16 @@ def tile_plan(
         ahead = cuts[cuts > start]
         stop = max(int(fitting[-1]) if fitting.size else 0, int(ahead[min(batch, ahead.size) - 1]))
         spans.append(slice(start, stop))
-        tiles.append(tuple(slice(s, min(s + most, stop)) for s in range(start, stop, most)))
+        tiles.append(tuple(_tiles(start, stop, most)))
         start = stop
     longest = max(t.stop - t.start for group in tiles for t in group)
     return TilePlan(tuple(spans), tuple(tiles), longest, int(longest * each), limit)
+
+
+def _tiles(start: int, stop: int, most: int) -> Iterator[slice]:
+    """Tiles of one span. Of several the first are short, each twice the one before: nobody works until the first is there, and
+    a tile is read in the time that it takes to work on one half as long."""
+    size = most if stop - start <= most else -(-most // RAMP)
+    while start < stop:
+        yield slice(start, min(start + size, stop))
+        start, size = start + size, min(2 * size, most)

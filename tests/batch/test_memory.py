@@ -10,6 +10,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import dense
+from rimetree.batch.tiling import tile_plan
 
 
 def gains(ms: rt.MeasurementSet, value: object, solint: object, algorithm: str = "lm") -> rt.Forest:
@@ -105,3 +106,13 @@ def test_normal_matrices_beyond_memory_are_refused(kit, monkeypatch):
         gains(ms, 1 + 0j, None).run(ms, progress=False)
     monkeypatch.setattr(dense, "available_memory", lambda: 4 * 8 * 8 * 210)
     assert gains(ms, 1 + 0j, None).run(ms, progress=False).converged
+
+
+@pytest.mark.parametrize(("memory", "size"), [(3e4, 10), (2.9e4, 9), (4e3, 1), (1e6, 61)])
+def test_tiles_of_a_span_cover_it_once_within_the_memory(memory, size):
+    """1 kB per slot, thrice that with what is beside the columns."""
+    plan = tile_plan(61, 1000, [np.zeros(61, int)], memory)
+    (tiles,) = plan.tiles
+    covered = np.concatenate([np.arange(61)[t] for t in tiles])
+    np.testing.assert_array_equal(covered, np.arange(61))
+    assert plan.slots == max(t.stop - t.start for t in tiles) == size
