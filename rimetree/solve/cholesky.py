@@ -183,29 +183,68 @@ def substitute(l, x, n):
 
 @nb.njit(**KERNEL)
 def substitute_four(l, x, n):
-    """`substitute` for the four right-hand sides x (4, n): L is read once."""
-    for i in range(n):
-        r = start_of(i)
-        c, d, e, f = load(x, i), load(x, n + i), load(x, 2 * n + i), load(x, 3 * n + i)
+    """`substitute` for the four right-hand sides x (4, n), four rows of L at a time: vectors loaded are used four times."""
+    w, whole = vectors(16), n - n % 4
+    for i in range(0, whole, 4):
+        for m in range(4):
+            for h in range(4):
+                store(w, 4 * m + h, load(x, m * n + i + h))
+        r, s, t, u = start_of(i), start_of(i + 1), start_of(i + 2), start_of(i + 3)
+        for k in range(0, i, DEPTH):
+            _four_by_four(x, 0, n, 2 * n, 3 * n, l, r, s, t, u, k, min(k + DEPTH, i), w, 0)
+        for m in range(4):
+            _forward(l, x, m * n, i, w, 4 * m)
+    for i in range(whole, n):
+        for m in range(4):
+            total = load(x, m * n + i)
+            for k in range(i):
+                total -= load(l, start_of(i) + k) * load(x, m * n + k)
+            store(x, m * n + i, total * load(l, start_of(i) + i))
+    for i in range(n - 1, whole - 1, -1):
+        for m in range(4):
+            own = load(x, m * n + i) * load(l, start_of(i) + i)
+            store(x, m * n + i, own)
+            for k in range(i):
+                store(x, m * n + k, load(x, m * n + k) - load(l, start_of(i) + k) * own)
+    for i in range(whole - 4, -1, -4):
+        for m in range(4):
+            _backward(l, x, m * n, i)
+        _subtract_four(l, x, n, i)
+
+
+@nb.njit(**INLINE)
+def _forward(l, x, at, i, w, first):
+    """Elements i to i + 4 of x[at...] from what is left of them in w[first...], by the four by four of L on its diagonal."""
+    for h in range(4):
+        r = start_of(i + h) + i
+        value = load(w, first + h)
+        for k in range(h):
+            value -= load(l, r + k) * load(x, at + i + k)
+        store(x, at + i + h, value * load(l, r + h))
+
+
+@nb.njit(**INLINE)
+def _backward(l, x, at, i):
+    """Elements i to i + 4 of x[at...] in place, by the transpose of the four by four of L on its diagonal."""
+    for h in range(3, -1, -1):
+        value = load(x, at + i + h)
+        for k in range(h + 1, 4):
+            value -= load(l, start_of(i + k) + i + h) * load(x, at + i + k)
+        store(x, at + i + h, value * load(l, start_of(i + h) + i + h))
+
+
+@nb.njit(**INLINE)
+def _subtract_four(l, x, n, i):
+    """Take what elements i to i + 4 of the four vectors x (4, n) stand for away from those before them."""
+    r, s, t, u = start_of(i), start_of(i + 1), start_of(i + 2), start_of(i + 3)
+    for at in range(0, 4 * n, 2 * n):  # two vectors at a time: eight numbers that stay in registers
+        p, q = at + i, at + n + i
+        b, c, d, e = load(x, p), load(x, p + 1), load(x, p + 2), load(x, p + 3)
+        f, g, h, o = load(x, q), load(x, q + 1), load(x, q + 2), load(x, q + 3)
         for k in range(i):
-            own = load(l, r + k)
-            c, d = c - own * load(x, k), d - own * load(x, n + k)
-            e, f = e - own * load(x, 2 * n + k), f - own * load(x, 3 * n + k)
-        own = load(l, r + i)
-        for m, value in enumerate((c, d, e, f)):
-            store(x, m * n + i, value * own)
-    for i in range(n - 1, -1, -1):
-        r = start_of(i)
-        own = load(l, r + i)
-        c, d, e, f = load(x, i) * own, load(x, n + i) * own, load(x, 2 * n + i) * own, load(x, 3 * n + i) * own
-        for m, value in enumerate((c, d, e, f)):
-            store(x, m * n + i, value)
-        for k in range(i):
-            own = load(l, r + k)
-            store(x, k, load(x, k) - own * c)
-            store(x, n + k, load(x, n + k) - own * d)
-            store(x, 2 * n + k, load(x, 2 * n + k) - own * e)
-            store(x, 3 * n + k, load(x, 3 * n + k) - own * f)
+            v, w, y, z = load(l, r + k), load(l, s + k), load(l, t + k), load(l, u + k)
+            store(x, at + k, load(x, at + k) - (v * b + w * c) - (y * d + z * e))
+            store(x, at + n + k, load(x, at + n + k) - (v * f + w * g) - (y * h + z * o))
 
 
 @nb.njit(**KERNEL)

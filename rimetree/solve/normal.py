@@ -167,10 +167,12 @@ def _row(t, e, k, data, at, phi, dphi, dr):
 
 
 @nb.njit(**INLINE)
-def _jacobian(t, e, a0, b0, j, tr, ti, dr, re, im, jac, base, g):
-    """Derivatives of one row by its units, into jac[base...], and the gradient."""
+def _jacobian(t, e, k, depth, a0, b0, j, tr, ti, dr, re, im, jac, base, g):
+    """Derivatives of row k by the units that reach it, into jac[base...], and the gradient."""
     J, f0, u0 = t.extent[e, 3], t.first[e, 2], t.first[e, 3]
     for i in range(t.first[e + 1, 3] - u0):
+        if depth[i] <= k:
+            continue
         f, size = nb.int64(t.unit[u0 + i, 0]), t.unit[u0 + i, 2]
         a, b = load(dr, 2 * f), load(dr, 2 * f + 1)
         sign = t.sign[f0 + f]
@@ -206,8 +208,19 @@ def _block(H, p, q, size_p, size_q, sign_p, sign_q, cr, ci, same):
 
 
 @nb.njit(**INLINE)
-def _pairs(t, e, b0, rows, jac, H, blocks_only):
-    """Add Re(J^H J) of all pairs of units, summed over the rows."""
+def _depths(t, e, depth):
+    """How many of the first rows of equation e depend on each of its units: R is an upper triangle, so row k sees planes from k on."""
+    u0, rows = t.first[e, 3], t.extent[e, 1]
+    for i in range(t.first[e + 1, 3] - u0):
+        depth[i] = 0
+        for d in range(t.first[e, 1], t.first[e + 1, 1]):
+            if t.partial_factor[d] == t.unit[u0 + i, 0]:
+                depth[i] = max(depth[i], min(rows, t.partial_plane[d] + 1))
+
+
+@nb.njit(**INLINE)
+def _pairs(t, e, b0, depth, jac, H, blocks_only):
+    """Add Re(J^H J) of all pairs of units, summed over the rows that depend on both."""
     f0, u0 = t.first[e, 2], t.first[e, 3]
     units = t.first[e + 1, 3] - u0
     for i in range(units):
@@ -219,7 +232,7 @@ def _pairs(t, e, b0, rows, jac, H, blocks_only):
                 continue
             sign_q = t.sign[f0 + t.unit[u0 + l, 0]]
             cr, ci = splat(0.0), splat(0.0)
-            for k in range(rows):
+            for k in range(min(depth[i], depth[l])):
                 x, y = 2 * (k * units + i), 2 * (k * units + l)
                 ar, ai, br, bi = load(jac, x), load(jac, x + 1), load(jac, y), load(jac, y + 1)
                 cr, ci = cr + ar * br + ai * bi, ci + ar * bi - ai * br
@@ -301,6 +314,7 @@ def normal(t, data, ur, ui, tr, ti, H, g, chi2, blocks_only, chunk, chunks):
             sizes[i] = max(sizes[i], 2 * own[i])
     phi, dphi = np.empty((sizes[0], LANES)), np.empty((sizes[1], LANES))
     dr, jac = np.empty((sizes[2], LANES)), np.empty((sizes[3], LANES))
+    depth = np.empty(t.unit.shape[0], np.int64)
     for e in range(t.extent.shape[0]):
         if _is_baseline(t, e):
             total += _baselines(t, e, data, ur, ui, tr, ti, H, g, blocks_only, chunk, chunks)
@@ -308,6 +322,7 @@ def normal(t, data, ur, ui, tr, ti, H, g, chi2, blocks_only, chunk, chunks):
         members, rows, planes, J = t.extent[e]
         factors, units = t.first[e + 1, 2] - t.first[e, 2], t.first[e + 1, 3] - t.first[e, 3]
         vectors = 2 * (rows * (1 + planes) - rows * (rows - 1) // 2)
+        _depths(t, e, depth)
         for n in range(chunk, members, chunks):
             a0, b0 = t.first[e, 4] + n * factors, t.first[e, 5] + n * units
             for j in range(J):
@@ -316,7 +331,7 @@ def normal(t, data, ur, ui, tr, ti, H, g, chi2, blocks_only, chunk, chunks):
                 for k in range(rows):
                     re, im = _row(t, e, k, data, at, phi, dphi, dr)
                     total += re * re + im * im
-                    _jacobian(t, e, a0, b0, j, tr, ti, dr, re, im, jac, 2 * k * units, g)
+                    _jacobian(t, e, k, depth, a0, b0, j, tr, ti, dr, re, im, jac, 2 * k * units, g)
                     at += 2 * (1 + planes - k)
-                _pairs(t, e, b0, rows, jac, H, blocks_only)
+                _pairs(t, e, b0, depth, jac, H, blocks_only)
     store(chi2, 0, total)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rimetree.solve.cholesky import cholesky, factor, inverse_diagonal, update
+from rimetree.solve.cholesky import cholesky, factor, inverse_diagonal, substitute, substitute_four, update
 from rimetree.solve.linear import block_steps, damped_step, finish
 from rimetree.solve.simd import LANES
 
@@ -71,6 +71,21 @@ def test_factors_and_inverses_are_numpys_whoever_works_on_them(n: int, team: boo
     inverse_diagonal(low, n, diagonal, team)
     for v, own in enumerate(matrices):
         np.testing.assert_allclose(diagonal[:, v], np.diag(np.linalg.inv(own)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("n", [*SIZES, 65, 131])
+def test_substitution_solves_one_system_or_four_as_numpy_does(n: int) -> None:
+    rng = np.random.default_rng(n)
+    jac = rng.normal(size=(LANES, 2 * n + 3, n))
+    matrices, (rows, cols) = np.einsum("vij,vik->vjk", jac, jac), np.tril_indices(n)
+    low, x = np.ascontiguousarray(matrices[:, rows, cols].T), rng.normal(size=(4, n, LANES))
+    expected = np.linalg.solve(matrices, x.transpose(2, 1, 0)).transpose(2, 1, 0)
+    cholesky(low, n)
+    one = x[0].copy()
+    substitute(low, one, n)
+    substitute_four(low, x, n)
+    np.testing.assert_allclose(one, expected[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", SIZES)
