@@ -23,7 +23,7 @@ from common import options, table, verdict
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 CASES = ("all well", "30 % flags", "dead antennas", "dead first antenna", "noise only")
 ANTENNAS = (7, 16, 32, 64)

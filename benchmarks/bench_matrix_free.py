@@ -1,37 +1,54 @@
-"""Fits without a normal matrix: what a product costs beside one evaluation of the residuals, and all of a fit beside the matrix.
+"""Fits of many unknowns in one solution interval: products with sums over cells, or with pieces of data, beside the residuals.
 
-20 antennas, amplitude and phase of two feeds as splines in time over the whole observation: 10^3 to 10^5 unknowns in one solution
-interval. The fit with a matrix is timed where it takes less than a minute.
+Amplitude and phase of two feeds as splines in time over the whole observation. "Sums" is what gn-cg does where these fit in memory, with
+the banded normal matrix as its preconditioner; "pieces" what it does elsewhere (`backend="jax"`). The residuals are evaluated once over
+all data, by the program that the pieces take. The fit with a matrix is timed where it takes less than a minute.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import NOISE, best, fill, options, sky, table, timed
+from casacore import tables as ct
+from common import NOISE, best, options, table, timed
 
 import rimetree as rt
 from rimetree import Meq
+from rimetree.batch import matrix_free
 from rimetree.solve.matrix_free import MatrixFree
+
+FEW, LARGE = 5_000, 1_000_000
+"""Unknowns up to which pieces and a matrix are tried, and those of --large."""
 
 
 def drifting_set(folder: Path, antennas: int, slots: int) -> Path:
-    """Two channels of gains whose amplitudes and phases are sines of time; made once."""
+    """Two channels of a point source of 10 Jy, with gains whose amplitudes and phases are sines of time; made once."""
     path = folder / f"drift{antennas}x{slots}.ms"
     if path.exists():
         return path
     rng = np.random.default_rng(1)
-    rate, start = rng.uniform(-0.3, 0.3, (2, antennas, 1, 2))
-    time = np.linspace(0, 1, slots)[:, None]
+    rate, start = rng.uniform(-0.3, 0.3, (2, 1, antennas, 1, 2))
+    time = np.linspace(0, 1, slots)[:, None, None, None]
     gains = (1 + 0.2 * np.sin(7 * time + 9 * start)) * np.exp(1j * (start + rate * np.sin(5 * time)))
     rt.simulate(path, antennas, (5.0e9, slots, 8.0), (1.3e9, 2, 250e3), noise=NOISE)
-    fill(path, {"MODEL_DATA": sky}, lambda t: (gains[:, t, None, :, None] * np.eye(2))[None])
+    with ct.table(str(path), readonly=False, ack=False) as main:
+        name, stored = "MODEL_DATA", main.getcoldesc("DATA")
+        main.addcols(ct.makecoldesc(name, stored), main.getdminfo("DATA") | {"NAME": "TiledModel"})
+        p, q, when = (main.getcol(name) for name in ("ANTENNA1", "ANTENNA2", "TIME"))
+        slot = np.unique(when, return_inverse=True)[1]
+        model = np.zeros((len(p), 2, 4), np.complex64)
+        model[..., [0, 3]] = 10
+        data = rng.normal(0, NOISE / np.sqrt(2), (*model.shape, 2)).astype(np.float32).view(np.complex64)[..., 0]
+        data[..., [0, 3]] += 10 * gains[slot, p] * gains[slot, q].conj()
+        main.putcol("MODEL_DATA", model)
+        main.putcol("DATA", data)
     return path
 
 
-def spline_forest(ms: rt.MeasurementSet, pieces: int, algorithm: str) -> Any:
+def spline_forest(ms: rt.MeasurementSet, pieces: int, **solver: Any) -> Any:
     """DATA = G MODEL_DATA G^H with splines for the amplitudes and phases in G."""
     ns, shape = rt.Scope(), rt.funklets.Spline(time=pieces)
     for p in ms.antennas:
@@ -43,64 +60,74 @@ def spline_forest(ms: rt.MeasurementSet, pieces: int, algorithm: str) -> Any:
     for p, q in ms.baselines:
         model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
         ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
-    ns.solve << Meq.Solver(*ns.eq, solvable="gain", algorithm=algorithm)
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain", **solver)
     return ns.forest()
 
 
 class Watched:
-    """Counts products of all fits within, and keeps the last problem."""
+    """Keeps the last problem that is fitted within, and what was found."""
 
     def __init__(self) -> None:
-        self.problem: MatrixFree | None = None
-        self.products, self._product = 0, MatrixFree.product
+        self.problem: Any = None
+        self.found: Any = None
+        self._fit: Callable[..., Any] = matrix_free.fit
 
     def __enter__(self) -> Watched:
-        def product(problem: MatrixFree, points: np.ndarray, x: np.ndarray) -> np.ndarray:
-            self.problem, self.products = problem, self.products + 1
-            return self._product(problem, points, x)
+        def fit(problem: Any, *rest: Any) -> Any:
+            self.problem, self.found = problem, self._fit(problem, *rest)
+            return self.found
 
-        MatrixFree.product = product  # type: ignore[method-assign]
+        matrix_free.fit = fit  # type: ignore[assignment]
         return self
 
     def __exit__(self, *_: Any) -> None:
-        MatrixFree.product = self._product  # type: ignore[method-assign]
+        matrix_free.fit = self._fit  # type: ignore[assignment]
+
+
+def measured(ms: rt.MeasurementSet, pieces: int, warm: bool, **solver: Any) -> tuple[Watched, float]:
+    """A fit, and its wall time in s; `warm`: the second of two."""
+    forest = spline_forest(ms, pieces, **solver)
+    with Watched() as watched:
+        for _ in range(1 + warm):
+            whole = timed(lambda: forest.run(ms, progress=False))
+    return watched, whole
 
 
 def main() -> None:
-    with options(__doc__.splitlines()[0]) as given:
-        antennas, sizes = (4, (5,)) if given.smoke else (20, (10, 122, 1247))
+    with options(__doc__.splitlines()[0], large=f"{LARGE:,} unknowns of 8 antennas, too") as given:
+        sizes = [(4, 160)] if given.smoke else [(20, 1_000), (20, 10_000), (20, 100_000)]
+        sizes += [(8, LARGE)] * ("large" in given.switches)
         rows = []
-        for pieces in sizes:
-            ms = rt.MeasurementSet(drifting_set(given.folder, antennas, 2 * (pieces + 3)))
-            unknowns = 4 * antennas * (pieces + 3)
-            forest = spline_forest(ms, pieces, "gn-cg")
-            with Watched() as watched:
-                forest.run(ms, progress=False)
-                watched.products = 0
-                whole = timed(lambda forest=forest, ms=ms: forest.run(ms, progress=False))
-            problem = watched.problem
-            x = np.ones(problem.count)
-            forward = best(lambda p=problem, x=x: [np.asarray(p.residuals.value(x, d)) for d in p.pieces()], 3)
-            product = best(lambda p=problem, x=x: p.product(x, x), 3)
-            matrix = "-"
-            if unknowns <= 2000:
-                dense = spline_forest(ms, pieces, "lm")
-                dense.run(ms, progress=False)
-                matrix = whole / timed(lambda forest=dense, ms=ms: forest.run(ms, progress=False))
-            rows.append(
-                [
-                    f"{unknowns:,}",
-                    forward,
-                    product,
-                    product / forward,
-                    f"{watched.products}",
-                    whole,
-                    whole / forward,
-                    matrix,
-                ]
-            )
-        head = ["unknowns", "residuals s", "product s", "ratio", "products", "fit s", "fit / residuals", "fit / matrix"]
-        table(f"Without a matrix: {antennas} antennas, splines in time", head, rows)
+        for antennas, wanted in sizes:
+            count = max(wanted // (4 * antennas), 4)
+            ms = rt.MeasurementSet(drifting_set(given.folder, antennas, 2 * count))
+            forward, unknowns = np.nan, f"{4 * antennas * count:,}"
+            few = wanted <= FEW
+            matrix = measured(ms, count - 3, True, algorithm="lm")[1] if few else np.nan
+            for way, backend in [("pieces", "jax")] * few + [("sums", "numba")]:
+                watched, whole = measured(ms, count - 3, few, algorithm="gn-cg", backend=backend)
+                problem, x = watched.problem, watched.found.x
+                points, step = problem.points(x), np.ones(problem.count)
+                if isinstance(problem, MatrixFree):
+                    forward = best(lambda p=problem, x=x: [np.asarray(p.residuals.value(x, d)) for d in p.pieces()], 3)
+                product = best(lambda p=problem, at=points, x=step: p.product(at, x), 3)
+                figures = [forward, product, product / forward]
+                rows.append(
+                    [unknowns, way, *figures, f"{watched.found.products}", whole, whole / forward, whole / matrix]
+                )
+        head = [
+            "unknowns",
+            "way",
+            "residuals s",
+            "product s",
+            "ratio",
+            "products",
+            "fit s",
+            "fit / residuals",
+            "fit / matrix",
+        ]
+        rows = [["-" if isinstance(c, float) and np.isnan(c) else c for c in row] for row in rows]
+        table("Splines in time, all in one solution interval", head, rows)
 
 
 if __name__ == "__main__":

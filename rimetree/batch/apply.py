@@ -17,7 +17,7 @@ from ..plan.template import NodeFailure, Template
 from ..ring import Plane
 from ..solve.contract import contract
 from ..solve.sources import PlaneTable
-from ..solve.status import Status
+from ..status import Status
 from .cascade import Cascade, correlations, families_below
 from .flagging import FamilyFlags, data_bits
 from .layout import SinkNode

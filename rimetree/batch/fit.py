@@ -22,8 +22,8 @@ from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
 from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
-from ..solve.status import Status
 from ..solve.sums import ElementTable
+from ..status import Status
 from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large

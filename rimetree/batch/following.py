@@ -20,7 +20,7 @@ from ..solve.lm import solve
 from ..solve.outcome import Outcome
 from ..solve.problem import Problem
 from ..solve.settings import Settings
-from ..solve.status import Status
+from ..status import Status
 from .state import ParmState
 
 FAILED = (Status.STALLED, Status.DIVERGED, Status.ITERATION_LIMIT)

@@ -17,8 +17,8 @@ from ..plan.template import NodeFailure
 from ..solve.report import Report, SolverSummary, counted
 from ..solve.settings import Settings
 from ..solve.simd import LANES
-from ..solve.status import Status
 from ..solve.threads import threads
+from ..status import Status
 from .apply import Sinks, Written
 from .cascade import Cascade, correlations
 from .fit import ClassFit, Fitted

@@ -30,7 +30,7 @@ from ..solve.problem import Problem
 from ..solve.retract import Bending, Curves
 from ..solve.settings import Settings
 from ..solve.significance import judge, reduced
-from ..solve.status import Status
+from ..status import Status
 from .fit import ClassFit, Fitted
 from .joint_grid import Axis
 from .joint_starts import LOST, Starts

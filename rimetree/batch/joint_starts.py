@@ -23,7 +23,7 @@ import numpy as np
 from ..solve.coupled import Coupled
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.settings import Settings
-from ..solve.status import Status
+from ..status import Status
 from .fit import Fitted
 from .joint_sums import JointSums
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..plan.residuals import Group, Residuals, Solved
 from ..solve.backends import backend
+from ..solve.banded import Banded
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.datum import Datum, datum, pairs
@@ -27,7 +28,7 @@ from ..solve.outcome import Outcome
 from ..solve.problem import Problem
 from ..solve.settings import Settings
 from ..solve.significance import gain_atoms, reduced
-from ..solve.status import Status
+from ..status import Status
 from .fit import ClassFit, Fitted
 from .joint import JointFit, zeroed
 from .joint_grid import Axis
@@ -212,7 +213,9 @@ class MatrixFreeFit:
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0
         passes = "each a pass over the data" if isinstance(problem, MatrixFree) else "of sums over cells"
-        words = [f"fitted without a matrix ({found.products} products, {passes})", *([way] if way else [])]
+        banded = found.near is not None and isinstance(found.near[1], Banded)
+        how = "with the factor of a banded normal matrix" if banded else "without a matrix"
+        words = [f"fitted {how} ({found.products} products, {passes})", *([way] if way else [])]
         self.notes = [f"{self.joint.name}: {'; '.join(words)}"]
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
             gains = made.retract.gains

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..solve.status import Status
+from ..status import Status
 
 
 class Progress:

@@ -11,7 +11,7 @@ from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
 from ..plan.subset import paths
 from ..ring import Plane
 from ..solve.report import Report
-from ..solve.status import Status
+from ..status import Status
 from .cascade import Cascade
 from .grid import further
 from .group import GroupRun

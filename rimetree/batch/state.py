@@ -14,7 +14,7 @@ from ..graph.node import Family
 from ..parms.funklet import coefficients, funklet_of
 from ..parms.intervals import bounds, freq_intervals, time_intervals
 from ..plan.depends import Depends, depends
-from ..solve.status import Status
+from ..status import Status
 from .grid import GridData, further, slots_per_time
 
 

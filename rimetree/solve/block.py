@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..status import Status
 from .bounds import Prior, add_prior, hold, pin, release
 from .fit import Fit
 from .linear import damped_step_of_all, finish, turn, turn_back
@@ -11,7 +12,6 @@ from .normal import add_part, normal, pack
 from .plain import Normal
 from .problem import AtomValues
 from .simd import LANES, aligned
-from .status import Status
 from .steps import DAMPED, MADE, Course, advance, move, take_in
 from .threads import in_turns, shared, threads
 

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array, csc_array, csr_array, eye_array, hstack
 from scipy.sparse.linalg import splu
 from threadpoolctl import threadpool_limits
 
+from ..status import Status
 from . import coupling
 from .banded import Banded
 from .cg import Blocks, Systems, solve
@@ -25,7 +26,6 @@ from .datum import Datum
 from .exchange import Exchanges, sparse
 from .joined import Held, Joined
 from .probes import shrunk
-from .status import Status
 from .threads import in_turns
 
 EXACT = 3000

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ..status import Status
 from .cg import Blocks, Solved, Systems, solve
 from .joined import Held, Joined, per_system
 from .settings import Settings
-from .status import Status
 
 TRUNCATION = 0.03
 """Residual of a truncated solve, relative to its start: the next linearisation corrects more than that."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..status import Status
 from .bounds import Constraints, Prior, clip
 from .forms import Tables
 from .outside import PACKAGES
 from .problem import Problem
 from .settings import Settings
 from .simd import LANES
-from .status import Status
 from .steps import Rules
 
 ALTERNATIONS = 16

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..status import Status
 from .backends import backend
 from .block import Block
 from .fit import Fit
@@ -25,7 +26,6 @@ from .outside import PACKAGES, Interval, minimise
 from .plain import Normal, add_bending, jax_normal, numpy_normal
 from .problem import AtomValues, Problem
 from .settings import Settings
-from .status import Status
 from .steps import fit_linear, linear_atoms
 from .threads import shared, threads
 from .verdict import verdict

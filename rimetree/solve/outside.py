@@ -10,9 +10,9 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from ..status import Status
 from .plain import intervals, local
 from .problem import Problem
-from .status import Status
 
 PACKAGES = {"scipy": "scipy", "ceres": "pyceres"}
 """Algorithm -> the package that it needs."""

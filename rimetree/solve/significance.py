@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..status import Status
 from .forms import Form
 from .problem import AtomValues, Problem
-from .status import Status
 
 MOST = 0.5
 """An interval of which more than this part is lost in the noise is LOW_SNR: its minimum may be one of several."""

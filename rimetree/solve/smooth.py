@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..status import Status
 from .aligning import aligned
 from .bounds import Prior
 from .gauges import freedoms, in_words
@@ -27,7 +28,6 @@ from .scaling import scaled
 from .settings import Settings
 from .significance import judge, reduced
 from .simd import LANES
-from .status import Status
 from .steps import LARGEST_DAMPING, TRUSTED_DAMPING
 from .threads import shared
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..status import Status
 from .block import Block
 from .fit import Fit
 from .gauges import Free, freedoms, in_words
@@ -14,7 +15,6 @@ from .outcome import Outcome
 from .referring import references, turn_to_zero
 from .scaling import insensitive, scaled
 from .significance import judge, reduced
-from .status import Status
 from .threads import shared
 
 

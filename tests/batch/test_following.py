@@ -11,7 +11,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.errors import SolveError
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 SLOTS, ANTENNAS, CHANNELS = 36, 4, 24
 X = np.linspace(0, 1, CHANNELS)

@@ -268,6 +268,7 @@ def test_errors_of_splines_are_those_of_the_dense_matrix(kit, monkeypatch):
     problem, found = kept["problem"], kept["found"]
     assert report.converged
     assert found.products < 60
+    assert any("factor of a banded normal matrix" in note for note in report.notes)
     H = np.array([problem.product(found.points, e) for e in np.eye(problem.count)])
     unit = 1 / np.sqrt(found.blocks.diagonal(problem.count))
     w, v = np.linalg.eigh(unit[:, None] * H * unit)

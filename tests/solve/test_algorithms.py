@@ -17,7 +17,7 @@ from rimetree.solve.plain import jax_normal, numpy_normal
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
 from rimetree.solve.settings import Settings
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 ANTENNAS = 5
 P, Q = np.triu_indices(ANTENNAS, 1)

@@ -14,7 +14,7 @@ from rimetree.solve.lm import solve
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
 from rimetree.solve.settings import Settings
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 
 def linear_problem(A: np.ndarray, b: np.ndarray, constraints: Constraints | None) -> Problem:

@@ -14,7 +14,7 @@ from rimetree.solve.outcome import Outcome
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
 from rimetree.solve.settings import Settings
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 STATIONS = 6
 P, Q = np.triu_indices(STATIONS, 1)

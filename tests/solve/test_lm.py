@@ -12,7 +12,7 @@ from rimetree.solve.lm import solve
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
 from rimetree.solve.settings import Settings
-from rimetree.solve.status import Status
+from rimetree.status import Status
 
 P, Q = np.triu_indices(5, 1)
 
