@@ -17,11 +17,12 @@ import numpy as np
 
 from ..plan.residuals import Group, Residuals, Solved
 from ..solve.backends import backend
-from ..solve.banded import Banded
+from ..solve.banded import Banded, banded
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.datum import Datum, datum, pairs
 from ..solve.exchange import Exchanges
+from ..solve.gauges import freedoms, in_words
 from ..solve.joined import Joined
 from ..solve.matrix_free import MatrixFree, Summed, started
 from ..solve.outcome import Outcome
@@ -122,13 +123,16 @@ class MatrixFreeFit:
             dropped = held.dropped
         cold = self.whole.multiplicative and self.whole.atoms.linear and not several
         found = fit(problem, started(problem, x) if cold else x, settings)
-        found, variance, names = self._judged(problem, found, settings)
+        if isinstance(problem, Summed) and (matrix := banded(problem, found.points, found.blocks)):
+            found = replace(found, near=(found.blocks, matrix))
+        judged, variance, names = self._judged(problem, found, settings)
         fitted = [
             Fitted(own.parms, shape, offset, [(own._name(part), part, None) for part in one.components()], 0)  # type: ignore[misc]
             for own, shape, offset, one in zip(joint.classes, cells.shapes, cells.offsets, cells.shells, strict=True)
         ]
         fitted[0].dropped = dropped
-        self._report(problem, x, found, variance, fitted, settings, names)
+        self._report(problem, x, judged, variance, fitted, settings, names)
+        self._name(problem, found, fitted)
         return fitted
 
     def summed(self, span: Span, settings: Settings) -> JointSums | None:
@@ -213,8 +217,8 @@ class MatrixFreeFit:
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0
         passes = "each a pass over the data" if isinstance(problem, MatrixFree) else "of sums over cells"
-        banded = found.near is not None and isinstance(found.near[1], Banded)
-        how = "with the factor of a banded normal matrix" if banded else "without a matrix"
+        whole = found.near is not None and isinstance(found.near[1], Banded)
+        how = "with the factor of a banded normal matrix" if whole else "without a matrix"
         words = [f"fitted {how} ({found.products} products, {passes})", *([way] if way else [])]
         self.notes = [f"{self.joint.name}: {'; '.join(words)}"]
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
@@ -248,6 +252,27 @@ class MatrixFreeFit:
                 outcome = _outcome(own, part, found, system, theta, wide, before, chi2, data, settings)
                 item.components[k] = name, part.emptied(), replace(outcome, referred=zeroed(part, referred))
             own._store(np.ascontiguousarray(thetas[i]), item.first, item.intervals[0], item.components)
+
+    def _name(self, problem: Joined, found: Minimum, fitted: Sequence[Fitted]) -> None:
+        """Say what data leave free in components by themselves, as fits with a matrix do, where the matrix is banded."""
+        matrix = found.near[1] if found.near else None
+        if not isinstance(matrix, Banded) or problem.held(found.x, found.gradient) is not None:
+            return
+        start = 0
+        for made, item, theta in zip(problem.classes, fitted, problem.split(found.x), strict=True):
+            for k, (name, part, outcome) in enumerate(item.components):
+                rows = start + part.unknowns[:, None] * made.intervals + np.arange(made.intervals)
+                if (null := matrix.inside(rows)) is not None:
+                    item.components[k] = name, part, _freed(outcome, part, theta[part.unknowns], null)
+            start += made.size
+
+
+def _freed(outcome: Outcome, part: Problem, theta: np.ndarray, null: np.ndarray) -> Outcome:
+    """The same with null directions (n, m, S) at the minimum theta (n, S) in words, and not counted in its rank."""
+    number, gauges = in_words(*freedoms(part.meaning, part.retract.matrices, theta, null))
+    count = null.any(0).sum(0)
+    dof = np.where(outcome.dof > 0, outcome.dof + count, 0)
+    return replace(outcome, rank=np.maximum(outcome.rank - count, 0), dof=dof, gauge=number, gauges=gauges)
 
 
 def _outcome(

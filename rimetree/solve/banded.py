@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,10 +37,13 @@ RIDGE = 1e-9
 FEW, MOST, TURNS = 8, 512, 2
 """Null directions that are looked for first, and at most; and how often what is not null is damped by its curvature over RIDGE."""
 
+INSIDE = 1 - 1e-6
+"""Length of the part in some unknowns, of a unit direction that is theirs alone."""
+
 Vector = np.ndarray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots, for what is worked out once
 class Banded:
     """A normal matrix `H` (unknowns, unknowns); `order`: its unknowns so that none meets another `width` or more places away; `near`:
     its diagonal."""
@@ -67,6 +71,7 @@ class Banded:
                 return made
         raise FloatingPointError("a normal matrix has curvature below zero")  # which no J^T J has
 
+    @cached_property
     def nulls(self) -> np.ndarray | None:
         """(unknowns, m): directions along which it has no curvature, of unit length in the metric of its diagonal, by inverse iteration of
         ever larger blocks (Parlett, The Symmetric Eigenvalue Problem, chapter 14); None where there are more than MOST."""
@@ -89,8 +94,25 @@ class Banded:
         found = self.factor(self.near * RIDGE, hold).diagonal()
         if hold.shape[1]:
             return found
-        nulls = self.nulls()
-        return None if nulls is None else np.maximum(found - (nulls**2).sum(1) / RIDGE, 0)
+        return None if self.nulls is None else np.maximum(found - (self.nulls**2).sum(1) / RIDGE, 0)
+
+    def inside(self, rows: np.ndarray) -> np.ndarray | None:
+        """(n, m, S): null directions of some unknowns by themselves, of `rows` (n, S) one set after the other, padded with zeros; None
+        where there are more than MOST in all."""
+        if self.nulls is None:
+            return None
+        root, found = np.sqrt(self.near), []
+        for own in rows.T:
+            part = root[own, None] * self.nulls[own]  # of unit length where no other unknown takes part
+            if (part**2).sum() < INSIDE:
+                found.append(part[:, :0])
+                continue
+            _, length, right = np.linalg.svd(part, full_matrices=False)
+            found.append(self.nulls[own] @ right[length > INSIDE].T)
+        result = np.zeros((len(rows), max((f.shape[1] for f in found), default=0), len(found)))
+        for s, directions in enumerate(found):
+            result[:, : directions.shape[1], s] = directions
+        return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

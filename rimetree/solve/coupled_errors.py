@@ -90,7 +90,7 @@ def variances(
             variance, between = _inverted(problem, found, firm)
             return variance, "", between
     near = found.near
-    if near is None or near[1].fresh:
+    if near is None:
         near = found.blocks, problem.coarse(found.points, found.x, found.blocks)
     if isinstance(near[1], Banded):
         bound = csc_array((problem.count, 0)) if held is None else _bound(held, found.blocks, problem.count)

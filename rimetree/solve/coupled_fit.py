@@ -225,7 +225,7 @@ class _Fit:
         """See `Minimum`."""
         weight, x = self.blocks.diagonal(self.problem.count), self.here.x
         moved, size = self.systems.sum(weight * (x - self.made) ** 2), self.systems.sum(weight * x**2)
-        good = self.coarse and self.whole and (moved <= NEAR**2 * size).all()
+        good = self.coarse and not self.coarse.fresh and self.whole and (moved <= NEAR**2 * size).all()
         return (self.blocks, self.coarse) if good else None
 
     def _wake(self, active: np.ndarray) -> None:

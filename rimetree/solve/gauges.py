@@ -7,6 +7,8 @@ G -> G U. What remains is described by the Parms that take part. Nothing here kn
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise, takewhile
@@ -20,6 +22,9 @@ ALIKE = 1e-3
 
 PARTITIONS = 4096
 """Most groups by qualifier that are tried."""
+
+NUMBERED, SAID = re.compile(r" \(coefficient \d+\)"), 4
+"""What is said of a coefficient other than the first, and of how many in words of their own."""
 
 _UNITARY = (
     ("phase of all {}", 1j * np.eye(2)),
@@ -148,7 +153,19 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     words += combined
     if space.shape[1]:
         words.append(_rest(meaning, theta, space))
-    return Free(tuple(words), (*turns, *more))
+    return Free(_gathered(words), (*turns, *more))
+
+
+def _gathered(words: Sequence[str]) -> tuple[str, ...]:
+    """Words in one for all coefficients, where more than SAID differ in the number of the coefficient only."""
+    of = [NUMBERED.sub("", word) if len(set(NUMBERED.findall(word))) == 1 else word for word in words]
+    count = Counter(of)
+    return tuple(
+        dict.fromkeys(
+            f"{own} (of each of {count[own]} coefficients)" if count[own] > SAID else word
+            for own, word in zip(of, words, strict=True)
+        )
+    )
 
 
 def _turn(moves: Sequence[_Move]) -> Turn | None:
@@ -276,15 +293,20 @@ def _combined(moves: Sequence[_Move], space: np.ndarray) -> tuple[list[str], lis
     """The directions of a space that are combinations of moves, in words and as turns, and what is left of it."""
     kept: list[_Move] = []
     basis: list[np.ndarray] = []
+    span = np.empty((0, len(space)))
     for move in moves:  # without those that earlier ones make up
         size = np.linalg.norm(move.direction)
-        if size and not (basis and _inside(move.direction, np.linalg.qr(np.stack(basis, 1))[0])):
+        if size and not _inside(move.direction, span.T):
             kept.append(move)
             basis.append(move.direction / size)
+            left = basis[-1] - (span @ basis[-1]) @ span
+            left -= (span @ left) @ span
+            span = np.concatenate([span, left[None] / np.linalg.norm(left)])
     if not kept or not space.shape[1]:
         return [], [], space
     unit = np.stack(basis, 1)
-    _, strength, right = np.linalg.svd(unit - space @ (space.T @ unit), full_matrices=True)
+    outside = np.linalg.qr(unit - space @ (space.T @ unit), mode="r")
+    _, strength, right = np.linalg.svd(outside, full_matrices=True)
     strength = np.pad(strength, (0, len(kept) - len(strength)))
     rows = _reduced(right[strength < ALIKE])
     if not len(rows):

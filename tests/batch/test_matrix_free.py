@@ -287,6 +287,25 @@ def test_errors_of_splines_are_those_of_the_dense_matrix(kit, monkeypatch):
     assert referred.converged
 
 
+@pytest.mark.parametrize(("polar", "words", "free"), [
+    (True, "common value of all fx and all fy (of each of 9 coefficients)", 9),
+    (False, "common phase of all gx and all gy", 1),
+])  # fmt: skip
+def test_what_all_splines_share_is_named(kit, polar, words, free):
+    """Baselines know differences of phases only: a function that all phases share is free, coefficient by coefficient, and of complex
+    gains a phase; beside an antenna whose phases are zero, too. The fit with a matrix says the same, where it finds its way."""
+    o = kit.observe(antennas=5, times=(5e9, 18, 10.0), freqs=(1.4e9, 2, 1e6), gain=drift)
+    ms = rt.MeasurementSet(o.path)
+    referred = {"ref_antenna": ms.antennas[1]}
+    for option, run in (({}, {}), ({}, referred), *[({"algorithm": "lm"}, {})] * polar):
+        report = splines(ms, 9, polar, **option).forest().run(ms, progress=False, **run)
+        assert report.converged
+        (solver,) = report.solvers
+        assert solver.gauges[solver.gauge.item()] == words
+        assert solver.rank.item() == 4 * 5 * 9 - free
+        assert solver.dof.item() == 2 * 4 * 10 * 18 * 2 - solver.rank.item()
+
+
 def test_bounds_are_those_of_scipy(field):
     """Fluxes between 0.8 and 1.5 Jy, at which half of them end."""
     ms = rt.MeasurementSet(field.path)
