@@ -38,7 +38,10 @@ FEW, MOST, TURNS = 8, 512, 2
 """Null directions that are looked for first, and at most; and how often what is not null is damped by its curvature over RIDGE."""
 
 INSIDE = 1 - 1e-6
-"""Length of the part in some unknowns, of a unit direction that is theirs alone."""
+"""Square of the part in some unknowns, of a unit direction that is theirs alone."""
+
+LIKELY = 1e3
+"""Times RIDGE, relative to the diagonal: smaller pivots count null directions, mostly."""
 
 Vector = np.ndarray
 
@@ -77,7 +80,8 @@ class Banded:
         ever larger blocks (Parlett, The Symmetric Eigenvalue Problem, chapter 14); None where there are more than MOST."""
         factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)[:, None]
         rng = np.random.default_rng(0)
-        for size in (FEW, MOST):
+        likely = FEW + np.count_nonzero(factor.pivots() < LIKELY * RIDGE * self.near)
+        for size in sorted({FEW, min(likely, MOST), MOST}):
             V = rng.standard_normal((len(root), min(size, len(root))))
             for _ in range(TURNS):
                 V = np.linalg.qr(root * factor.solve(root * V))[0]
@@ -107,8 +111,8 @@ class Banded:
             if (part**2).sum() < INSIDE:
                 found.append(part[:, :0])
                 continue
-            _, length, right = np.linalg.svd(part, full_matrices=False)
-            found.append(self.nulls[own] @ right[length > INSIDE].T)
+            square, V = np.linalg.eigh(part.T @ part)
+            found.append(self.nulls[own] @ V[:, square > INSIDE])
         result = np.zeros((len(rows), max((f.shape[1] for f in found), default=0), len(found)))
         for s, directions in enumerate(found):
             result[:, : directions.shape[1], s] = directions
@@ -154,6 +158,12 @@ class Factor:
             x[i] = self.inverse[i].T @ (x[i] - self.below[i].T @ x[i + 1] if i + 1 < count else x[i])
         result = np.empty(b.shape)
         result[self.order] = x.reshape(count * width, *b.shape[1:])[: len(b)]
+        return result
+
+    def pivots(self) -> Vector:
+        """What was left of the diagonal, of each unknown after those before it."""
+        result = np.empty(len(self.order))
+        result[self.order] = np.diagonal(self.inverse, axis1=1, axis2=2).ravel()[: len(self.order)] ** -2.0
         return result
 
     def diagonal(self) -> Vector:
