@@ -80,7 +80,7 @@ class Banded:
         ever larger blocks (Parlett, The Symmetric Eigenvalue Problem, chapter 14); None where there are more than MOST."""
         factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)[:, None]
         rng = np.random.default_rng(0)
-        likely = FEW + np.count_nonzero(factor.pivots() < LIKELY * RIDGE * self.near)
+        likely = FEW + int(np.count_nonzero(factor.pivots() < LIKELY * RIDGE * self.near))
         for size in sorted({FEW, min(likely, MOST), MOST}):
             V = rng.standard_normal((len(root), min(size, len(root))))
             for _ in range(TURNS):
