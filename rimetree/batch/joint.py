@@ -303,14 +303,17 @@ class JointFit:
             for k, (name, part, outcome) in enumerate(item.components):
                 system = labels[i][part.unknowns].min(0)
                 of = made.of_part == made.component[part.unknowns[0]]
+                held = outcome.variance
                 outcome = _joined(
                     outcome, found, system, np.append(share, 1.0)[system],
                     np.bincount(made.cell, found.chi2[of].sum(0), made.intervals) + surprise[i][part.unknowns].sum(0),
                     np.bincount(made.cell, problem.data[of].sum(0), made.intervals) + extra[i][part.unknowns].sum(0),
                     push[i][part.unknowns].sum(0), wide[part.unknowns],
                 )  # fmt: skip
+                # what classes only exchange does no harm: a gain is lost where it is with the others held
+                with_others_held = np.where(np.isfinite(outcome.variance), np.fmin(held, outcome.variance), np.nan)
                 lost = judge(
-                    part, theta[part.unknowns], part.atoms(theta), outcome.status, outcome.variance,
+                    part, theta[part.unknowns], part.atoms(theta), outcome.status, with_others_held,
                     narrow[part.unknowns], outcome.unconstrained, reduced(outcome.chi2, outcome.dof), settings.min_snr,
                 )  # fmt: skip
                 item.components[k] = (name, part, replace(outcome, lost=lost, referred=zeroed(part, referred)))

@@ -1,8 +1,8 @@
 """Where joint fits start, and where else if that ends badly.
 
 By default each class is fitted by itself from where its Parms start, the others held, and then all move. That brings most cold starts near
-the minimum; but delays, positions or shapes may end in another one. Where something is not linear, and some system of equations has not
-converged or fits worse than noise allows, other starts are tried, each once, and only while that is so:
+the minimum; but delays, positions or shapes may end in another one. Where something is not linear, and some system of equations fits worse
+than noise allows (or has not converged, and not for want of data alone), other starts are tried, each once, and only while that is so:
 
 - What varies in time is fitted before gains, which would average over phases that drift, and follows its neighbours.
 - All classes are put back to where they began, except the one that by itself explains most of the data, and all move from there: a source
@@ -95,12 +95,21 @@ class Starts:
 
     def _misfits(self) -> np.ndarray:
         """(systems,) whether chi2 is above noise."""
-        dof = self.found.dof
-        return np.asarray(self.found.totals(self.problem) > dof + SIGNIFICANT * np.sqrt(2 * dof))
+        return self._excess(self.found) > SIGNIFICANT
 
     def _doubtful(self) -> bool:
         """Whether another start may help some system."""
-        return bool((self._misfits() | (self.found.status != Status.CONVERGED)).any())
+        return bool((self._misfits() | self._unsettled(self.found)).any())
+
+    def _unsettled(self, found: Minimum) -> np.ndarray:
+        """(systems,) whether a fit has not converged, and not for want of data alone: where chi2 is that of the noise, no other start
+        leads lower, and unknowns only creep along what the data leave nearly free."""
+        unfinished: np.ndarray = found.status != Status.CONVERGED
+        return unfinished & (np.abs(self._excess(found)) > SIGNIFICANT)
+
+    def _excess(self, found: Minimum) -> np.ndarray:
+        """(systems,) chi2 beyond the degrees of freedom, in standard deviations."""
+        return np.asarray((found.totals(self.problem) - found.dof) / np.sqrt(2 * np.maximum(found.dof, 1)))
 
     def _lower(self, other: Minimum, than: Minimum | None = None) -> np.ndarray:
         """(systems,) whether another minimum is lower, or has converged at the same chi2."""
@@ -150,8 +159,7 @@ class Starts:
     def _drifts(self, found: Minimum, i: int) -> bool:
         """Whether some time interval of a class has not converged, or is fitted better by the real values of the one before or after it."""
         problem, made = self.problem, self.problem.classes[i]
-        status = np.append(found.status, Status.CONVERGED)[problem.split(found.systems.label)[i]]
-        if (status != Status.CONVERGED).any():
+        if np.append(self._unsettled(found), False)[problem.split(found.systems.label)[i]].any():
             return True
         times, real = int(self.sums.time.intervals[i][-1]) + 1, self.joint.classes[i].meaning.part == 0
         least = 10 * self.settings.tol * found.chi2.sum() / found.dof.sum()

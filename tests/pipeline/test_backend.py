@@ -63,6 +63,8 @@ def test_workers_are_threads(observe, monkeypatch):
     from rimetree.solve import threads
 
     real = threads.together
-    monkeypatch.setattr(threads, "together", lambda work: (used.append(threads.threads()), real(work))[1])
+    monkeypatch.setattr(
+        threads, "together", lambda work, spare=0: (used.append(threads.threads()), real(work, spare))[1]
+    )
     solved(seen, "rimetree", n_workers=1)
     assert set(used) == {1} and numba.get_num_threads() == before
