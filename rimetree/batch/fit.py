@@ -16,7 +16,6 @@ from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
 from ..solve.backends import backend
 from ..solve.gauges import Meaning
-from ..solve.lm import solve
 from ..solve.outcome import Outcome
 from ..solve.problem import AtomValues, Equations, Problem
 from ..solve.retract import Retraction
@@ -28,7 +27,7 @@ from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
-from .following import before, better, nearer, solve_from
+from .following import before, better, nearer, solve_around, solve_from
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
@@ -256,7 +255,7 @@ class ClassFit:
 
     def spread(self, span: Span, settings: Settings) -> None:
         """Fit from the present coefficients; then, as long as the solution of the time interval before or after some interval fits its
-        data better, from there."""
+        data better, or leads to what does where they are fitted worse than noise allows, from there."""
         made = self._sums(span, settings)
         fitted = self._fit(made, settings)
         parms = {n: self.state.parms[n] for n in self.parms}
@@ -264,9 +263,10 @@ class ClassFit:
             theta = self._theta(fitted.first, made.tgrid.count)
             around = [before(parms, self.unknowns, fitted.first, theta, after) for after in (False, True)]
             moved = [nearer(part, outcome, theta, around, settings) for _, part, outcome in fitted.components]
-            if not any(moved):
+            chi2 = _total(fitted)
+            fitted = self._fit(made, settings, start=theta, around=() if any(moved) else around)
+            if not any(moved) and not _total(fitted) < chi2 * (1 - settings.tol):
                 break
-            fitted = self._fit(made, settings, start=theta)
 
     def _helps(self, made: _Summed, fitted: Fitted, settings: Settings) -> bool:
         """Whether some interval of a fit has not converged, or the solution before it fits its data better than its own."""
@@ -290,7 +290,8 @@ class ClassFit:
             return _Summed(span, tgrid, fgrid, sums.equations(), boundary, sums.dropped)
 
     def _fit(
-        self, made: _Summed, settings: Settings, follow: bool = False, start: np.ndarray | None = None
+        self, made: _Summed, settings: Settings, follow: bool = False, start: np.ndarray | None = None,
+        around: Sequence[np.ndarray] = (),
     ) -> Fitted:  # fmt: skip
         tgrid, fgrid = made.tgrid, made.fgrid
         offset = int(self.state.parms[self.parms[0]].slot_interval[made.span.start])
@@ -308,7 +309,7 @@ class ClassFit:
             elif follow:
                 outcome = solve_from(part, theta, other, settings)
             else:
-                outcome = solve(part, theta, settings)
+                outcome = solve_around(part, theta, around, settings)
             components.append((self._name(part), part, outcome))
         self._store(theta, offset, tgrid.count, components)
         return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, made.dropped)
@@ -427,6 +428,10 @@ class ClassFit:
         """The labels of the Parms of a component that are fitted."""
         nodes = self.meaning.node[part.unknowns[self.fitted[part.unknowns]]]
         return "+".join(dict.fromkeys(node.split(":")[0] for node in nodes.tolist()))
+
+
+def _total(fitted: Fitted) -> float:
+    return float(sum(np.nansum(outcome.chi2) for _, _, outcome in fitted.components))
 
 
 def _single(element: Any) -> tuple[int, int, int, bool] | None:

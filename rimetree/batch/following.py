@@ -26,6 +26,9 @@ from .state import ParmState
 FAILED = (Status.STALLED, Status.DIVERGED, Status.ITERATION_LIMIT)
 """What another start may help."""
 
+SIGNIFICANT = 5.0
+"""chi2 beyond the degrees of freedom, in its own standard deviations sqrt(2 dof), that is not noise."""
+
 
 def before(
     parms: Mapping[int, ParmState], unknowns: Unknowns, offset: int, own: np.ndarray, after: bool = False
@@ -58,16 +61,42 @@ def solve_from(part: Problem, theta: np.ndarray, other: np.ndarray, settings: Se
     own, rest = np.where(closer, other[mine], theta[mine]), np.where(closer, theta[mine], other[mine])
     theta[mine] = own
     outcome = solve(part, theta, settings)
-    chosen = np.isin(outcome.status, FAILED) & (own != rest).any(0)
+    return _again(part, theta, rest, outcome, np.isin(outcome.status, FAILED), settings)
+
+
+def solve_around(
+    part: Problem, theta: np.ndarray, others: Sequence[np.ndarray], settings: Settings
+) -> Outcome:  # fmt: skip
+    """Fit from `theta` (unknowns of the whole, S), which receives the solution, and where that fits worse than noise allows or does not
+    converge, from each of the others too."""
+    outcome = solve(part, theta, settings)
+    for other in others:
+        doubtful = np.isin(outcome.status, FAILED) | (excess(outcome.chi2, outcome.dof) > SIGNIFICANT)
+        outcome = _again(part, theta, other[part.unknowns], outcome, doubtful, settings)
+    return outcome
+
+
+def _again(
+    part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome, doubtful: np.ndarray, settings: Settings
+) -> Outcome:
+    """Fit doubtful intervals (S,) from another start (unknowns, S) than led to theta, and keep what converges there, if chi2 is lower."""
+    mine = part.unknowns
+    chosen = doubtful & (start != theta[mine]).any(0)
     if not chosen.any():
         return outcome
     found = theta.copy()
-    found[mine] = np.where(chosen, rest, theta[mine])
+    found[mine] = np.where(chosen, start, theta[mine])
     second = solve(part, found, settings)
     second.iterations += outcome.iterations
-    taken = chosen & (second.status == Status.CONVERGED)
+    lower = ~(second.chi2 >= outcome.chi2 - _least(outcome, settings)) | np.isin(outcome.status, FAILED)
+    taken = chosen & (second.status == Status.CONVERGED) & lower
     theta[mine] = np.where(taken, found[mine], theta[mine])
     return outcome.merged(second, taken)
+
+
+def excess(chi2: np.ndarray, dof: np.ndarray) -> np.ndarray:
+    """chi2 beyond the degrees of freedom, in its own standard deviations."""
+    return np.asarray((chi2 - dof) / np.sqrt(2 * np.maximum(dof, 1)))
 
 
 def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, settings: Settings) -> bool:

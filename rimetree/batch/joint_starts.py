@@ -25,13 +25,11 @@ from ..solve.coupled_fit import Minimum, fit
 from ..solve.settings import Settings
 from ..status import Status
 from .fit import Fitted
+from .following import SIGNIFICANT, excess
 from .joint_sums import JointSums
 
 if TYPE_CHECKING:
     from .joint import JointFit
-
-SIGNIFICANT = 5.0
-"""chi2 beyond the degrees of freedom, in its own standard deviations sqrt(2 dof), that is not noise."""
 
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
@@ -109,7 +107,7 @@ class Starts:
 
     def _excess(self, found: Minimum) -> np.ndarray:
         """(systems,) chi2 beyond the degrees of freedom, in standard deviations."""
-        return np.asarray((found.totals(self.problem) - found.dof) / np.sqrt(2 * np.maximum(found.dof, 1)))
+        return excess(found.totals(self.problem), found.dof)
 
     def _lower(self, other: Minimum, than: Minimum | None = None) -> np.ndarray:
         """(systems,) whether another minimum is lower, or has converged at the same chi2."""

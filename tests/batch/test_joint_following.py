@@ -1,4 +1,4 @@
-"""Delays per slot that drift far within the solution intervals of a bandpass with which they are fitted jointly."""
+"""Delays per slot that drift far, or by whole turns, within the solution intervals of what they are fitted jointly with."""
 
 from __future__ import annotations
 
@@ -81,3 +81,30 @@ def test_lost_slots_are_bridged(kit: Any) -> None:
     assert (status[:, 20:22] == Status.NO_DATA).all() and status[2, 40] == Status.NO_DATA
     assert (np.delete(status, [20, 21, 40], 1) == Status.CONVERGED).all()
     assert not wrong(report, late)[~np.isin(np.arange(SLOTS), (20, 21, 40))].any()
+
+
+def test_whole_turns(kit: Any) -> None:
+    """Clocks that walk by more than a turn of the whole frequency, with amplitudes per ten slots: where a turn too many fits nearly as
+    well, what the neighbours lead to tells."""
+    count, slots, freqs, rng = 8, 40, 1.2e9 + 4e6 * np.arange(16), np.random.default_rng(4)
+    size = 1 + 0.2 * rng.normal(size=(count, 4))
+    clock = np.cumsum(5e-11 * rng.normal(size=(count, slots)), 1)
+    phase = 2 * np.pi * clock.T[:, :, None, None] * freqs
+    o = kit.observe(
+        antennas=count, times=(5e9, slots, 10.0), freqs=(freqs[0], len(freqs), 4e6), noise=0.1,
+        gain=lambda _: size.T.repeat(slots // 4, 0)[:, :, None, None] * np.exp(1j * phase).repeat(2, 2),
+    )  # fmt: skip
+    ms, ns = rt.MeasurementSet(o.path), rt.Scope()
+    for p in ms.antennas:
+        ns.clock(p) << Meq.Parm(0.0, tags="fit", solint=1)
+        ns.size(p) << Meq.Parm(1.0, tags="fit", solint=slots // 4)
+        ns.g(p) << ns.size(p) * Meq.Exp(Meq.ToComplex(0, 2 * np.pi * ns.clock(p) * Meq.Freq()))
+    for p, q in ms.baselines:
+        model = ns.g(p) * Meq.Conj(ns.g(q)) * Meq.Spigot(p, q, column="MODEL_DATA")
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="fit")
+    report = ns.forest().run(ms, progress=False)
+    found = report.tables.parm("clock").values[:, :, 0, 0, 0]
+    assert report.converged
+    assert abs(report.solvers[0].chi2_per_dof() - 1) < 0.03
+    assert np.abs((found - found[0]) - (clock - clock[0])).max() < 5e-11  # a turn is 8e-10 s
