@@ -54,14 +54,14 @@ def before(
 
 
 def solve_from(part: Problem, theta: np.ndarray, other: np.ndarray, settings: Settings) -> Outcome:
-    """Fit from the one of two starts (unknowns of the whole, S) with the lower chi2, and from the other where that does not converge.
-    `theta`, one of them, receives the solution."""
+    """Fit from the one of two starts (unknowns of the whole, S) with the lower chi2, and from the other where that does not converge or
+    fits worse than noise allows. `theta`, one of them, receives the solution."""
     mine = part.unknowns
     closer = _chi2(part, other, settings) < _chi2(part, theta, settings)
     own, rest = np.where(closer, other[mine], theta[mine]), np.where(closer, theta[mine], other[mine])
     theta[mine] = own
     outcome = solve(part, theta, settings)
-    return _again(part, theta, rest, outcome, np.isin(outcome.status, FAILED), settings)
+    return _again(part, theta, rest, outcome, settings)
 
 
 def solve_around(
@@ -71,17 +71,14 @@ def solve_around(
     converge, from each of the others too."""
     outcome = solve(part, theta, settings)
     for other in others:
-        doubtful = np.isin(outcome.status, FAILED) | (excess(outcome.chi2, outcome.dof) > SIGNIFICANT)
-        outcome = _again(part, theta, other[part.unknowns], outcome, doubtful, settings)
+        outcome = _again(part, theta, other[part.unknowns], outcome, settings)
     return outcome
 
 
-def _again(
-    part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome, doubtful: np.ndarray, settings: Settings
-) -> Outcome:
-    """Fit doubtful intervals (S,) from another start (unknowns, S) than led to theta, and keep what converges there, if chi2 is lower."""
+def _again(part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome, settings: Settings) -> Outcome:
+    """Fit doubtful intervals from another start (unknowns, S) than led to theta, and keep what converges there, if chi2 is lower."""
     mine = part.unknowns
-    chosen = doubtful & (start != theta[mine]).any(0)
+    chosen = _doubtful(outcome) & (start != theta[mine]).any(0)
     if not chosen.any():
         return outcome
     found = theta.copy()
@@ -94,16 +91,21 @@ def _again(
     return outcome.merged(second, taken)
 
 
+def _doubtful(outcome: Outcome) -> np.ndarray:
+    """(S,) whether another start may help."""
+    return np.isin(outcome.status, FAILED) | (excess(outcome.chi2, outcome.dof) > SIGNIFICANT)
+
+
 def excess(chi2: np.ndarray, dof: np.ndarray) -> np.ndarray:
     """chi2 beyond the degrees of freedom, in its own standard deviations."""
     return np.asarray((chi2 - dof) / np.sqrt(2 * np.maximum(dof, 1)))
 
 
 def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, settings: Settings) -> bool:
-    """Whether other values of the unknowns (of the whole, S) may help some interval: its own solution is none, or fits worse by more
-    than what counts as converged."""
+    """Whether other values of the unknowns (of the whole, S) may help some interval: its own solution is none, or fits worse than noise
+    allows, or than they do by more than what counts as converged."""
     differ = (own != other)[part.unknowns].any(0)
-    lost = np.isin(outcome.status, FAILED)
+    lost = _doubtful(outcome)
     if not (differ & lost).any():
         lost = outcome.chi2 - _chi2(part, other, settings) > _least(outcome, settings)
     return bool((differ & lost).any())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 import rimetree as rt
 from rimetree import Meq
@@ -83,11 +84,12 @@ def test_lost_slots_are_bridged(kit: Any) -> None:
     assert not wrong(report, late)[~np.isin(np.arange(SLOTS), (20, 21, 40))].any()
 
 
-def test_whole_turns(kit: Any) -> None:
-    """Clocks that walk by more than a turn of the whole frequency, with amplitudes per ten slots: where a turn too many fits nearly as
-    well, what the neighbours lead to tells."""
+@pytest.mark.parametrize("alone", [False, True])
+def test_whole_turns(kit: Any, alone: bool) -> None:
+    """Clocks that walk by more than a turn of the whole frequency, with amplitudes per ten slots or alone: where a turn too many fits
+    nearly as well, what the neighbours lead to tells."""
     count, slots, freqs, rng = 8, 40, 1.2e9 + 4e6 * np.arange(16), np.random.default_rng(4)
-    size = 1 + 0.2 * rng.normal(size=(count, 4))
+    size = 1 + 0.2 * rng.normal(size=(count, 4)) * (not alone)
     clock = np.cumsum(5e-11 * rng.normal(size=(count, slots)), 1)
     phase = 2 * np.pi * clock.T[:, :, None, None] * freqs
     o = kit.observe(
@@ -97,7 +99,7 @@ def test_whole_turns(kit: Any) -> None:
     ms, ns = rt.MeasurementSet(o.path), rt.Scope()
     for p in ms.antennas:
         ns.clock(p) << Meq.Parm(0.0, tags="fit", solint=1)
-        ns.size(p) << Meq.Parm(1.0, tags="fit", solint=slots // 4)
+        ns.size(p) << (Meq.Constant(1.0) if alone else Meq.Parm(1.0, tags="fit", solint=slots // 4))
         ns.g(p) << ns.size(p) * Meq.Exp(Meq.ToComplex(0, 2 * np.pi * ns.clock(p) * Meq.Freq()))
     for p, q in ms.baselines:
         model = ns.g(p) * Meq.Conj(ns.g(q)) * Meq.Spigot(p, q, column="MODEL_DATA")
