@@ -14,7 +14,7 @@ import numpy as np
 from common import best, gain_forest, gains_set, options, table, verdict
 
 import rimetree as rt
-import rimetree.batch.fit as engine
+import rimetree.batch.following as engine
 from rimetree.solve.fit import ALTERNATIONS
 from rimetree.solve.lm import solve
 from rimetree.solve.settings import Settings
