@@ -27,7 +27,7 @@ from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
-from .following import before, better, nearer, solve_around, solve_from
+from .following import before, better, doubtful, nearer, solve_around, solve_from
 from .known import bounded, constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
@@ -263,6 +263,8 @@ class ClassFit:
             theta = self._theta(fitted.first, made.tgrid.count)
             around = [before(parms, self.unknowns, fitted.first, theta, after) for after in (False, True)]
             moved = [nearer(part, outcome, theta, around, settings) for _, part, outcome in fitted.components]
+            if not any(moved) and not any(doubtful(outcome).any() for _, _, outcome in fitted.components):
+                break
             chi2 = _total(fitted)
             fitted = self._fit(made, settings, start=theta, around=() if any(moved) else around)
             if not any(moved) and not _total(fitted) < chi2 * (1 - settings.tol):

@@ -64,9 +64,7 @@ def solve_from(part: Problem, theta: np.ndarray, other: np.ndarray, settings: Se
     return _again(part, theta, rest, outcome, settings)
 
 
-def solve_around(
-    part: Problem, theta: np.ndarray, others: Sequence[np.ndarray], settings: Settings
-) -> Outcome:  # fmt: skip
+def solve_around(part: Problem, theta: np.ndarray, others: Sequence[np.ndarray], settings: Settings) -> Outcome:
     """Fit from `theta` (unknowns of the whole, S), which receives the solution, and where that fits worse than noise allows or does not
     converge, from each of the others too."""
     outcome = solve(part, theta, settings)
@@ -78,7 +76,7 @@ def solve_around(
 def _again(part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome, settings: Settings) -> Outcome:
     """Fit doubtful intervals from another start (unknowns, S) than led to theta, and keep what converges there, if chi2 is lower."""
     mine = part.unknowns
-    chosen = _doubtful(outcome) & (start != theta[mine]).any(0)
+    chosen = doubtful(outcome) & (start != theta[mine]).any(0)
     if not chosen.any():
         return outcome
     found = theta.copy()
@@ -91,7 +89,7 @@ def _again(part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome
     return outcome.merged(second, taken)
 
 
-def _doubtful(outcome: Outcome) -> np.ndarray:
+def doubtful(outcome: Outcome) -> np.ndarray:
     """(S,) whether another start may help."""
     return np.isin(outcome.status, FAILED) | (excess(outcome.chi2, outcome.dof) > SIGNIFICANT)
 
@@ -105,7 +103,7 @@ def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, 
     """Whether other values of the unknowns (of the whole, S) may help some interval: its own solution is none, or fits worse than noise
     allows, or than they do by more than what counts as converged."""
     differ = (own != other)[part.unknowns].any(0)
-    lost = _doubtful(outcome)
+    lost = doubtful(outcome)
     if not (differ & lost).any():
         lost = outcome.chi2 - _chi2(part, other, settings) > _least(outcome, settings)
     return bool((differ & lost).any())
