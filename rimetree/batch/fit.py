@@ -15,23 +15,21 @@ from ..plan.atoms import Atoms, Unknowns
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
 from ..solve.backends import backend
-from ..solve.gauges import Meaning
 from ..solve.outcome import Outcome
 from ..solve.problem import AtomValues, Equations, Problem
-from ..solve.retract import Retraction
 from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
 from ..solve.sums import ElementTable
 from ..status import Status
-from .blocks import merged
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
 from .following import before, better, doubtful, nearer, solve_around, solve_from
-from .known import bounded, constraints
+from .known import constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
 from .state import State
+from .structure import Structure
 from .tables import Visibilities, equations
 from .unfit import Unfit
 from .walk import random_walk, refuse_bounds
@@ -104,8 +102,8 @@ class ClassFit:
         }
         shapes = {n: (families[n].size, *state.parms[n].coefs.shape[1:3]) for n in parms}
         self.unknowns = Unknowns.of(shapes, {n: np.iscomplexobj(state.parms[n].coefs) for n in parms})
-        self.funklets = {n: state.parms[n].funklet for n in parms}
-        self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns, self.funklets)
+        funklets = {n: state.parms[n].funklet for n in parms}
+        self.atoms = Atoms(families, templates, self.low.solvable, sorted(wanted), self.unknowns, funklets)
         self.tables = [equations(self.low, n, self.atoms, visibilities, real) for n in solver.condeqs]
         self.forms = [
             [form.members(rows) for form in table.forms] for table, rows in zip(self.tables, self.condeqs, strict=True)
@@ -115,10 +113,9 @@ class ClassFit:
         targets = {family for family, _ in sources} | set(self.atoms.boundary)
         self.cascade = Cascade(families, targets, templates, state, visibilities.data)
         self.fitted = self._fitted(solver)
-        self.retract = self._retraction()
-        self.blocks = self._blocks()
+        own = Structure(families, state, self.low, self.unknowns, self.parms)
+        self.retract, self.blocks, self.meaning = own.retraction(), own.blocks(), own.meaning()
         self.multiplicative = any((f.term_factor >= 0).sum(1).max(initial=0) > 1 for t in self.tables for f in t.forms)
-        self.meaning = self._meaning()
         self.varies: tuple[bool, bool] | None = None
         self.clock: Callable[[str], Any] = nullcontext
         """`clock(stage)` is a context that adds the time spent within to a stage of the report."""
@@ -133,17 +130,6 @@ class ClassFit:
             own = solver.parms[n][:, None, None, None] * (1 + 1j)
             self.unknowns.store(chosen, n, np.broadcast_to(own, (*self.unknowns.shapes[n], 1)))
         return chosen[:, 0] > 0
-
-    def _meaning(self) -> Meaning:
-        """Which part of which coefficient of which Parm every unknown is."""
-        nodes, coefficients, parts = [], [], []
-        for n in self.parms:  # in the order of `Unknowns`
-            members, ct, cf = self.unknowns.shapes[n]
-            size = self.unknowns.parts[n]
-            nodes.append(np.repeat(np.array(self.state.parms[n].names), ct * cf * size))
-            coefficients.append(np.tile(np.repeat(np.arange(ct * cf), size), members))
-            parts.append(np.tile([1, 2] if size == 2 else [0], members * ct * cf))
-        return Meaning(*(np.concatenate(a) for a in (nodes, coefficients, parts)))
 
     @property
     def follows(self) -> bool:
@@ -169,68 +155,6 @@ class ClassFit:
             for form in table.forms:
                 unknowns[self.atoms.parameters[form.factor_atom[rows][:, form.units[:, 0]], form.units[:, 1]]] = 1
         return {n: np.asarray(self.unknowns.values(unknowns, n).real.any((1, 2, 3))) for n in self.parms}
-
-    def _matrices(self) -> list[np.ndarray]:
-        """(members, 4): real parts' unknowns of 2x2 families whose elements are four complex Parms."""
-        found = []
-        for number, family in self.families.items():
-            if (
-                number not in self.low.solvable
-                or family.cls.role != "compute"
-                or self.low.templates[number][0] != (2, 2)
-            ):
-                continue
-            tensor = self.low.family(number)
-            tokens = [_single(e) for e in tensor.elements]
-            if any(t is None or self.families[t[0]].cls.role != "parm" or t[3] for t in tokens):
-                continue
-            if any(self.unknowns.parts[t[0]] != 2 or not self._gain(t[0]) for t in tokens if t):
-                continue
-            if any(bounded(self.families[t[0]]) for t in tokens if t):  # a product of matrices does not keep amplitudes
-                continue
-            found.append(
-                np.stack([self.unknowns.index(t[0], self.low.paths[t[2]].index, 0, 0) for t in tokens if t], 1)
-            )
-        return found
-
-    def _gain(self, parm: int) -> bool:
-        """Whether a Parm's value is its only coefficient."""
-        return self.state.parms[parm].funklet.constant(self.unknowns.shapes[parm][1:])
-
-    def _retraction(self) -> Retraction:
-        matrices = np.concatenate([np.empty((0, 4), int), *self._matrices()])
-        matrices = np.unique(matrices, axis=0) if len(matrices) else matrices
-        used = set(matrices.ravel().tolist())
-        gains = [
-            self.unknowns.index(n, np.arange(self.families[n].size), 0, 0)
-            for n in self.parms
-            if self.unknowns.parts[n] == 2 and self._gain(n)
-        ]
-        flat = np.concatenate([np.empty(0, int), *gains])
-        return Retraction(flat[[g not in used for g in flat.tolist()]] if flat.size else flat, matrices)
-
-    def _blocks(self) -> np.ndarray:
-        """Unknowns of one station or one source: those that meet in a family whose members share no others."""
-        label = np.arange(self.unknowns.count)
-        for n in self.parms:  # the coefficients of one Parm
-            _, ct, cf = self.unknowns.shapes[n]
-            own = ct * cf * self.unknowns.parts[n]
-            start = self.unknowns.offsets[n]
-            label[start : start + self.families[n].size * own] = (
-                start + np.arange(self.families[n].size).repeat(own) * own
-            )
-        for number in sorted(self.low.solvable):
-            if self.families[number].cls.role == "compute" and not self._joins_stations(number):
-                slots = Atoms(
-                    self.families, self.low.templates, self.low.solvable, [(number, 0)], self.unknowns, self.funklets
-                ).parameters
-                label = merged(label, slots)
-        return np.unique(label, return_inverse=True)[1].astype(np.int32)
-
-    def _joins_stations(self, number: int) -> bool:
-        """Whether a family multiplies factors with conjugated ones, as a baseline does with its two stations."""
-        polys = [e for e in self.low.family(number).elements if isinstance(e, Poly)]
-        return len({token[3] for e in polys for term in terms_of(self.low, e) for token in term.solvable}) > 1
 
     # One span.
 
@@ -434,12 +358,3 @@ class ClassFit:
 
 def _total(fitted: Fitted) -> float:
     return float(sum(np.nansum(outcome.chi2) for _, _, outcome in fitted.components))
-
-
-def _single(element: Any) -> tuple[int, int, int, bool] | None:
-    """The only factor of an element that is one factor with coefficient 1."""
-    if isinstance(element, Poly) and len(element.terms) == 1:
-        ((key, coef),) = element.terms.items()
-        if len(key) == 1 and coef == 1:
-            return key[0]
-    return None

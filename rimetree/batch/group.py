@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,9 @@ import numpy as np
 
 from ..errors import SolveError
 from ..graph.node import Observation
-from ..plan.host import refuse, take
+from ..plan.host import refuse
 from ..plan.lookup import observed
-from ..plan.template import NodeFailure
-from ..solve.report import Report, SolverSummary, counted
+from ..solve.report import Report
 from ..solve.settings import Settings
 from ..solve.simd import LANES
 from ..solve.threads import threads
@@ -331,82 +329,3 @@ class GroupRun:
                 for sink in asking:
                     found.mark(sink, clipped)
                 self.report.clipped += int(clipped.sum())
-
-    def summaries(self) -> list[SolverSummary]:
-        """Per solver and component, all spans joined along time."""
-        result = []
-        for solver, fitted in self.history.items():
-            by_component: dict[Any, list[tuple[Fitted, Any, Any]]] = {}
-            for item in fitted:
-                for i, (name, part, outcome) in enumerate(item.components):
-                    by_component.setdefault((item.parms, i, name), []).append((item, part, outcome))
-            for (_, _, name), pieces in by_component.items():
-                result.append(_summary(solver, self.name, name, pieces))
-        return result
-
-    def failures(self) -> list[str]:
-        """What nodes did wrong that harmed some intervals only, a sentence with node and script line each."""
-        fits = [fit for fits in self.classes.values() for fit in fits]
-        found = {n: NodeFailure(n, text) for n, family in self.families.items() for text in take(family)}
-        for failure in [*(fit.unfit.failure() for fit in fits), *self.sinks.failures()]:
-            if failure:
-                found.setdefault(failure.family, failure)
-        forest = self.found.forest
-        return [
-            f"{forest.name_of(f.family, f.member)} ({self.families[f.family].cls.__name__}) "
-            f"({forest.where(f.family, f.member)}): {f}"
-            for f in found.values()
-        ]
-
-    def notes(self) -> list[str]:
-        """What the user should know of single Parms where their interval as a whole is good."""
-        found = [f"{self.name} {text}" for text in self.failures()]
-        found += [f"{self.name} {text}" for text in self._referred()] if self.reference else []
-        for parm in self.state.parms.values():
-            lost = ((parm.status == Status.LOW_SNR) & parm.fitted[:, None, None]).sum((1, 2))
-            names = [parm.names[i] for i in np.flatnonzero(lost)]
-            if names:
-                some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-                text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {counted(parm.status[0].size, 'interval')}"
-                found.append(f"{self.name} {text}{' at most' if len(names) > 1 else ''}")
-        return found
-
-    def _referred(self) -> Iterator[str]:
-        """What was made zero at the reference antenna, and what took its place where it has no solution."""
-        counts, coupled = Counter[str](), False
-        for item in (item for fitted in self.history.values() for item in fitted):
-            for _, _, outcome in item.components:
-                coupled |= outcome.referred is None
-                counts.update(outcome.referred or {})
-        own = [f"{node} in {count}" for node, count in counts.items() if self.reference in node.split(":")[1:]]
-        if own:
-            more = f" and {len(own) - 4} more Parms" if len(own) > 4 else ""
-            yield f"refers to {self.reference}: zero is the phase (or value) of {', '.join(own[:4])}{more} intervals"
-        if coupled:
-            yield f"has Parms that are tied to their neighbours: these do not refer to {self.reference}"
-        elif not counts:
-            yield f"leaves nothing free that could refer to {self.reference}"
-        for node, count in counts.items():
-            if self.reference not in node.split(":")[1:]:
-                yield f"reference antenna {self.reference} has no solution in {counted(count, 'interval')}: {node} took its place there"
-
-
-def _summary(solver: str, group: str, component: str, pieces: list[tuple[Fitted, Any, Any]]) -> SolverSummary:
-    def joined(field: str) -> np.ndarray:
-        return np.concatenate([getattr(outcome, field).reshape(item.intervals) for item, _, outcome in pieces])
-
-    fields = ("status", "iterations", "chi2_start", "chi2", "dof", "rank", "condition")
-    lost = np.concatenate([outcome.lost.sum(0).reshape(item.intervals) for item, _, outcome in pieces])
-    gauges = list(dict.fromkeys(text for _, _, outcome in pieces for text in outcome.gauges))
-    gauge = np.concatenate(
-        [
-            np.array([gauges.index(text) for text in outcome.gauges])[outcome.gauge].reshape(item.intervals)
-            for item, _, outcome in pieces
-        ]
-    )
-    arrays = {field: joined(field) for field in fields}
-    unknowns = pieces[0][1].moving
-    smooth = joined("smoothness") if all(outcome.smoothness is not None for _, _, outcome in pieces) else None
-    return SolverSummary(
-        solver, group, component, unknowns, lost=lost, gauge=gauge, gauges=gauges, smoothness=smooth, **arrays
-    )

@@ -49,7 +49,7 @@ def colours(fit: ClassFit, slots: np.ndarray, chans: np.ndarray) -> Colours:
         parts, offset = fit.unknowns.parts[n], fit.unknowns.offsets[n]
         own = site[offset : offset + members * ct * cf * parts].reshape(members, ct * cf, parts)
         own[:] = start + np.arange(ct * cf)[:, None]
-        if fit.funklets[n].linear and ct * cf > 1:
+        if fit.atoms.funklets[n].linear and ct * cf > 1:
             together.append(start + local_basis(fit.state, n, *cells)[0])
         else:
             together.append(start + np.arange(ct * cf)[None])
@@ -64,7 +64,7 @@ def curves(fit: ClassFit, slots: np.ndarray, chans: np.ndarray) -> list[Curves]:
     for n in fit.parms:
         members, ct, cf = fit.unknowns.shapes[n]
         parm = fit.state.parms[n]
-        if not fit.funklets[n].linear or ct * cf == 1 or fit.unknowns.parts[n] == 1:
+        if not fit.atoms.funklets[n].linear or ct * cf == 1 or fit.unknowns.parts[n] == 1:
             continue
         several = [i.max() > i.min() for i in (parm.slot_interval[slots], parm.chan_interval[chans])]
         cells = tuple(

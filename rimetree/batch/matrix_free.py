@@ -175,7 +175,7 @@ class MatrixFreeFit:
             for n in own.parms:
                 members, ct, cf = own.unknowns.shapes[n]
                 shape = members, ct * cf, own.unknowns.parts[n], st, sf
-                found[n] = Solved(start + own.unknowns.offsets[n] * st * sf, shape, (ct, cf), own.funklets[n])
+                found[n] = Solved(start + own.unknowns.offsets[n] * st * sf, shape, (ct, cf), own.atoms.funklets[n])
             start += own.unknowns.count * st * sf
         return found
 

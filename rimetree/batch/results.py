@@ -16,6 +16,7 @@ from .cascade import Cascade
 from .grid import further
 from .group import GroupRun
 from .jones_errors import errors
+from .summaries import summaries
 
 
 def metadata(report: Report) -> dict[str, str | float | int]:
@@ -31,7 +32,7 @@ def group_solutions(run: GroupRun) -> GroupSolutions:
     """All tables of one field and spectral window."""
     group = run.group
     solvers = []
-    for s in run.summaries():
+    for s in summaries(run):
         time, freq = _grid_of(run, s.status.shape)
         solvers.append(
             SolverTable(

@@ -26,6 +26,7 @@ from .memory import check_spans, slot_bytes
 from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .starting import Starting
+from .summaries import notes, summaries
 from .tiling import COMFORT, WORKING, TilePlan, memory_limit, tile_plan
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ class _Run:
             for group_run, plan in zip(runs, plans, strict=True):
                 self._group(group_run, plan, watch)
         for group_run in runs:
-            self.report.solvers.extend(group_run.summaries())
-            self.report.notes.extend(group_run.notes())
+            self.report.solvers.extend(summaries(group_run))
+            self.report.notes.extend(notes(group_run))
         if self.found.solvers:
             with self._clock("save"):
                 self._save(runs)
