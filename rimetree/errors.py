@@ -28,7 +28,11 @@ class NothingSelected(DataError):
 
 
 class ConfigError(RimetreeError):
-    """A configuration file, command-line option or data selection is wrong."""
+    """A configuration file, command-line option or data selection is wrong. `about`: the option, where one is to blame."""
+
+    def __init__(self, message: str, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class SolveError(RimetreeError):

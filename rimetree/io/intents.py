@@ -40,7 +40,9 @@ def matching(path: Path, spec: Any) -> np.ndarray:
         hits = np.array([any(fnmatch.fnmatchcase(word, str(part)) for word in state) for state in known], bool)
         if not hits.any():
             listed = f"{path} has {', '.join(words)}" if words else f"{path} says no intents"
-            raise ConfigError(f"intent={spec!r}: there is no intent {part!r}{nearest(str(part), words)}; {listed}")
+            raise ConfigError(
+                f"intent={spec!r}: there is no intent {part!r}{nearest(str(part), words)}; {listed}", "intent"
+            )
         found |= hits
     return found
 

@@ -273,7 +273,7 @@ class MeasurementSet:
             found = self._table.query(condition)
         except RuntimeError as error:
             raise ConfigError(
-                f"taql={condition!r}: casacore does not understand it: {' '.join(str(error).split())}"
+                f"taql={condition!r}: casacore does not understand it: {' '.join(str(error).split())}", "taql"
             ) from error
         return np.asarray(found.rownumbers())
 

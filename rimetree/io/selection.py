@@ -52,7 +52,7 @@ def choose(spec: Any, valid: Sequence[Named], what: str, where: Any = "the Measu
         if not ids:
             known = ", ".join(f"{item.name} ({item.id})" if item.name else str(item.id) for item in valid[:50])
             hint = nearest(part, (item.name for item in valid))
-            raise ConfigError(f"{what}={spec!r}: there is no {what} {part!r}{hint}; {where} has {known}")
+            raise ConfigError(f"{what}={spec!r}: there is no {what} {part!r}{hint}; {where} has {known}", what)
         found += ids
     return sorted(set(found))
 
@@ -64,10 +64,10 @@ def choose_numbers(spec: Any, valid: Iterable[int], what: str, where: Any = "the
     for part in parts_of(spec, what):
         limits = _range(part)
         if limits is None:
-            raise ConfigError(f"{what}={spec!r}: expected numbers such as 3, [1, 2] or '1~3,5', not {part!r}")
+            raise ConfigError(f"{what}={spec!r}: expected numbers such as 3, [1, 2] or '1~3,5', not {part!r}", what)
         inside = [n for n in present if limits[0] <= n <= limits[1]]
         if not inside:
-            raise ConfigError(f"{what}={spec!r}: there is no {part!r}; {where} has {runs(present)}")
+            raise ConfigError(f"{what}={spec!r}: there is no {part!r}; {where} has {runs(present)}", what)
         found += inside
     return sorted(set(found))
 
@@ -116,9 +116,9 @@ def parts_of(spec: Any, what: str) -> list[Any]:
     elif _is_int(spec):
         parts = [int(spec)]
     else:
-        raise ConfigError(f"{what}={spec!r}: expected a name, a number, or a list of them")
+        raise ConfigError(f"{what}={spec!r}: expected a name, a number, or a list of them", what)
     if not parts or "" in parts:
-        raise ConfigError(f"{what}={spec!r} selects nothing; leave it out to select everything")
+        raise ConfigError(f"{what}={spec!r} selects nothing; leave it out to select everything", what)
     return parts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, Solutions
@@ -16,6 +16,7 @@ from . import syntax
 from .config import Apply
 from .data import Data, Window, absent
 from .interpolate import Rule, kind_of
+from .mistakes import Mistakes
 from .solve import Fitted, angles, place
 from .weights import write_weights
 
@@ -34,10 +35,19 @@ class ApplyRun:
             for window in self.data.windows(block.spw)
         ]
 
-    def check(self) -> list[str]:
-        """Every obstacle that can be known before the work, one line each."""
-        self.selections()
-        return self.data.whole.obstacles({self.block.input_col}, {self.block.output_col})
+    def check(self) -> Mistakes:
+        """Everything that can be known before the work to be in its way."""
+        wrong, block = Mistakes(), self.block
+        try:
+            self.selections()
+        except ConfigError as error:
+            names = {"field": "target_field", "scans": "target_scans"}
+            wrong.add((names.get(error.about, error.about),) if error.about else (), str(error))
+        except DataError as error:
+            wrong.add((), str(error), DataError)
+        wrong.obstacles("input_col", self.data.whole.obstacles({block.input_col}, set()))
+        wrong.obstacles("output_col", self.data.whole.obstacles(set(), {block.output_col}))
+        return wrong
 
     def terms(self, files: dict[str, CalFile]) -> list[tuple[str, list[CalTable], Rule]]:
         """Per term its key, tables and how to interpolate. ConfigError where a file has no such solutions."""

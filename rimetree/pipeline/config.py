@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import ConfigError, nearest
 from ..quantity import hertz, seconds
 from ..trees.terms import Term, term
 from . import syntax
 from .interpolate import DOMAINS, FREQS, SELECTS, TIMES
+from .mistakes import Mistakes, Place, Source
 
 Names = str | int | list[str | int] | None
 Spw = str | int | list[str | int] | None
@@ -19,39 +21,40 @@ Spw = str | int | list[str | int] | None
 class Block(BaseModel):
     """Base of all parts: unknown keys are mistakes, numbers are not texts."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Mistakes(list[str]):
-    """What is wrong with a block, found one after another."""
-
-    def of(self, instead: Any, check: Any, *args: Any) -> Any:
-        """`check(*args)`; where that raises, the mistake is noted and `instead` taken."""
-        try:
-            return check(*args)
-        except (ConfigError, ValueError) as error:
-            self.append(str(error))
-            return instead
-
-
-def per_step(name: str, value: Any, count: int) -> list[Any]:
+def per_step(value: Any, count: int) -> list[Any]:
     """A value per step: a list of as many as there are steps, or one for all. ValueError otherwise."""
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
-        raise ValueError(
-            f"{name} has {len(value)} values, but jones has {count}; give one per term, or a single one for all"
-        )
+        raise ValueError(f"has {len(value)} values, but jones has {count}; give one per term, or a single one for all")
     return value
 
 
-def one_of(name: str, value: Any, valid: tuple[str, ...]) -> str:
+def one_of(value: Any, valid: tuple[str, ...]) -> str:
     """A word out of some; `nearest_time` is an old name of `nearest`. ValueError otherwise."""
     word = str(value)
     word = "nearest" if word == "nearest_time" and word not in valid else word
     if word not in valid:
-        raise ValueError(f"{name}: expected {', '.join(valid)}, not {value!r}{nearest(value, valid)}")
+        raise ValueError(f"expected {', '.join(valid)}, not {value!r}{nearest(value, valid)}")
     return word
+
+
+def _choices(block: Block, wrong: Mistakes, count: int, valid: Mapping[str, tuple[str, ...] | None]) -> list[list[Any]]:
+    """Of some keys the values per step, each out of those that are valid (None: any)."""
+    found = []
+    for name, words in valid.items():
+        given = getattr(block, name)
+        values = wrong.of((name,), [type(block).model_fields[name].default] * count, per_step, given, count)
+        if words is not None:
+            values = [
+                wrong.of((name, i) if isinstance(given, list) else (name,), words[0], one_of, value, words)
+                for i, value in enumerate(values)
+            ]
+        found.append(values)
+    return found
 
 
 class External(Block):
@@ -65,12 +68,14 @@ class External(Block):
 
     @model_validator(mode="after")
     def _complete(self) -> External:
-        count = len(self.jones)
-        self.tables = per_step("tables", self.tables, count)
-        self.field_select = [
-            one_of("field_select", v, SELECTS) for v in per_step("field_select", self.field_select, count)
-        ]
-        self.time_interp = [one_of("time_interp", v, TIMES) for v in per_step("time_interp", self.time_interp, count)]
+        wrong = Mistakes()
+        self.tables, self.field_select, self.time_interp = _choices(
+            self, wrong, len(self.jones), {"tables": None, "field_select": SELECTS, "time_interp": TIMES}
+        )
+        if self.fields is not None and len(self.fields) != len(self.jones):
+            wrong.add(("fields",), f"has {len(self.fields)} values, but jones has {len(self.jones)}; give one per term")
+        if wrong:
+            raise wrong
         return self
 
 
@@ -123,16 +128,16 @@ class Solve(Block):
     rfi_threshold: float = Field(5.0, ge=0)
     residual_threshold: float = Field(0.0, ge=0)
     flag_residuals: bool = False
-    max_iter: int = Field(100, ge=1)
+    max_iter: int = Field(100, ge=1, le=1_000_000)
     tol: float = Field(1e-10, gt=0, lt=1)
     memory_limit_gb: float = Field(0.0, ge=0)
     solver_backend: Literal["rimetree", "ceres", "jax", "scipy"] = "rimetree"
-    n_workers: int = Field(0, ge=0)
+    n_workers: int = Field(0, ge=0, le=10_000)
     gpu: bool = False
     external_preapply: External | None = None
     taql: str | None = None
     antennas: Names = None
-    steps: list[Step] = Field(default_factory=list, exclude=True)
+    _steps: list[Step] = PrivateAttr(default_factory=list)
 
     @field_validator("jones", mode="before")
     @classmethod
@@ -144,56 +149,60 @@ class Solve(Block):
     def _number(cls, value: Any) -> Any:
         return _float(value)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _internal(cls, content: Any) -> Any:
-        if isinstance(content, dict) and "steps" in content:
-            raise ValueError("steps: there is no such key; the steps are the terms in jones:")
-        return content
-
     @model_validator(mode="after")
     def _complete(self) -> Solve:
+        wrong = Mistakes()
         if not self.jones:
-            raise ValueError("jones: expected one or more terms such as [K, G]")
-        count, wrong = len(self.jones), Mistakes()
+            wrong.add(("jones",), "expected one or more terms such as [K, G]")
+        count = len(self.jones)
         lists = {name: self._per_step(name, wrong) for name in LISTS}
         nothing = [None] * count
-        fields = wrong.of(nothing, _fields, self.field, count)
-        scans = wrong.of(nothing, _scans, self.scans, count)
-        intents = wrong.of(nothing, _fields, self.intent, count, "intent")
-        if not _sets(self.ms):
-            wrong.append("ms: expected the path of a Measurement Set, or a list of one or more")
+        fields = wrong.of(("field",), nothing, _fields, self.field, count)
+        scans = wrong.of(("scans",), nothing, _scans, self.scans, count)
+        intents = wrong.of(("intent",), nothing, _fields, self.intent, count)
+        _path(self.ms, wrong)
         if self.flag_residuals and not self.residual_threshold:
-            wrong.append("flag_residuals: say beyond how many sigmas: residual_threshold: 5")
+            wrong.add(("flag_residuals",), "say beyond how many sigmas: residual_threshold: 5")
         keys = syntax.keys(self.jones)
         for i, (key, kind) in enumerate(zip(keys, self.jones, strict=True)):
-            made = wrong.of(None, _term, kind, lists["phase_only"][i], lists["phase_offset"][i])
+
+            def place(name: str, number: int = i) -> Place:
+                return (name, number) if isinstance(getattr(self, name), list) else (name,)
+
+            made = wrong.of(("jones", i), None, _term, kind, lists["phase_only"][i], lists["phase_offset"][i])
             solint = [
-                wrong.of(None, _named, f"{name} of {key}", getattr(syntax, name), lists[name][i])
+                wrong.of(place(name), None, getattr(syntax, name), lists[name][i])
                 for name in ("time_interval", "freq_interval")
             ]
-            interp = wrong.of("nearest", one_of, "preapply_time_interp", lists["preapply_time_interp"][i], TIMES)
-            combined = wrong.of(False, _combined, lists["combine"][i])
+            interp = wrong.of(place("preapply_time_interp"), "nearest", one_of, lists["preapply_time_interp"][i], TIMES)
+            combined = wrong.of(place("combine"), False, _combined, lists["combine"][i])
             spw = lists["step_spw"][i] if lists["step_spw"][i] is not None else self.spw
             words = f"{key}, time {lists['time_interval'][i]}, frequency {lists['freq_interval'][i]}"
             if not wrong:
-                self.steps.append(
+                self._steps.append(
                     Step(key=key, kind=kind, term=made, field=fields[i], scans=scans[i], intent=intents[i], spw=spw,
                          combined=combined, solint=(solint[0], solint[1]), interp=interp, words=words)
                 )  # fmt: skip
         if self.joint is not None:
             names = [] if self.joint == "none" else self.joint
-            self.joint = [wrong.of(name, syntax.resolve, name, keys, "joint") for name in names]
+            self.joint = [
+                wrong.of(("joint", i), name, syntax.resolve, name, keys, "jones") for i, name in enumerate(names)
+            ]
         if wrong:
-            raise ValueError("\n".join(dict.fromkeys(wrong)))
+            raise wrong
         return self
 
     def _per_step(self, name: str, wrong: Mistakes) -> list[Any]:
         """The values of a key, one per step; of its default where there are too many or few."""
         count = len(self.jones)
         default = type(self).model_fields[name].default
-        found: list[Any] = wrong.of([default] * count, per_step, name, getattr(self, name), count)
+        found: list[Any] = wrong.of((name,), [default] * count, per_step, getattr(self, name), count)
         return found
+
+    @property
+    def steps(self) -> list[Step]:
+        """The terms in jones, each with everything that is its own."""
+        return self._steps
 
     @property
     def backend(self) -> str:
@@ -258,49 +267,50 @@ class Apply(Block):
 
     @model_validator(mode="after")
     def _complete(self) -> Apply:
-        count = len(self.jones)
-        self.tables = per_step("tables", self.tables, count)
-        for name, valid in (
-            ("field_select", SELECTS),
-            ("time_interp", TIMES),
-            ("freq_interp", FREQS),
-            ("interp_domain", DOMAINS),
-        ):
-            values = per_step(name, getattr(self, name), count)
-            setattr(self, name, [one_of(name, value, valid) for value in values])
-        if not _sets(self.ms):
-            raise ValueError("ms: expected the path of a Measurement Set, or a list of one or more")
+        count, wrong = len(self.jones), Mistakes()
+        _path(self.ms, wrong)
+        valid = {
+            "tables": None,
+            "field_select": SELECTS,
+            "time_interp": TIMES,
+            "freq_interp": FREQS,
+            "interp_domain": DOMAINS,
+        }
+        self.tables, self.field_select, self.time_interp, self.freq_interp, self.interp_domain = _choices(
+            self, wrong, count, valid
+        )
         for name, convert, example in (("smooth_time", seconds, "60s"), ("smooth_freq", hertz, "2MHz")):
-            values = per_step(name, getattr(self, name), count)
-            setattr(self, name, [_width(name, convert, value, example) for value in values])
-        self.solution_field = _fields(self.solution_field, count)
+            values = wrong.of((name,), [None] * count, per_step, getattr(self, name), count)
+            setattr(self, name, [wrong.of((name,), 0.0, _width, convert, value, example) for value in values])
+        self.solution_field = wrong.of(("solution_field",), [None] * count, _fields, self.solution_field, count)
         for i, select in enumerate(self.field_select):
-            if (select == "pinned") != (self.solution_field[i] is not None):
-                if select == "pinned":
-                    raise ValueError(
-                        f"solution_field: {self.jones[i]} is pinned, so say to which field: solution_field: [...]"
-                    )
+            if select != "pinned":
                 self.solution_field[i] = None
+            elif self.solution_field[i] is None and not any(place == ("solution_field",) for place, _ in wrong.found):
+                wrong.add(("field_select",), f"{self.jones[i]} is pinned, so say to which field: solution_field: [...]")
+        if wrong:
+            raise wrong
         return self
 
 
 class Config(Block):
     """A configuration file: any of the three lists, done in this order."""
 
-    solve: list[Solve] = Field(default_factory=list)
-    fluxscale: list[Fluxscale] = Field(default_factory=list)
-    apply: list[Apply] = Field(default_factory=list)
+    solve: list[Solve] = []
+    fluxscale: list[Fluxscale] = []
+    apply: list[Apply] = []
     report: str | None = None
 
-    @field_validator("solve", "fluxscale", "apply", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [] if value is None else [value] if isinstance(value, dict) else value
+    _source: Source = PrivateAttr(default_factory=Source)
 
-    @model_validator(mode="after")
-    def _some(self) -> Config:
-        if not (self.solve or self.fluxscale or self.apply):
-            raise ValueError("expected a solve:, fluxscale: or apply: block; `rimetree config` prints examples")
+    @property
+    def source(self) -> Source:
+        """Where it was read, to say where its mistakes are."""
+        return self._source
+
+    def read_from(self, source: Source) -> Config:
+        """The same, which knows where it was read."""
+        self._source = source
         return self
 
 
@@ -312,13 +322,6 @@ def _float(value: Any) -> Any:
         except ValueError:
             return value
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _named(where: str, convert: Any, value: Any) -> Any:
-    try:
-        return convert(value)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def _term(kind: str, phase_only: bool, phase_offset: bool) -> Term:
@@ -333,9 +336,10 @@ def _term(kind: str, phase_only: bool, phase_offset: bool) -> Term:
     return made
 
 
-def _sets(value: str | list[str]) -> bool:
-    """Whether there is a path."""
-    return all([value] if isinstance(value, str) else value) and bool(value)
+def _path(value: str | list[str], wrong: Mistakes) -> None:
+    """Note where no path is given."""
+    if not value or not all([value] if isinstance(value, str) else value):
+        wrong.add(("ms",), "expected the path of a Measurement Set, or a list of one or more")
 
 
 def _combined(value: Any) -> bool:
@@ -344,38 +348,39 @@ def _combined(value: Any) -> bool:
         return False
     if value == "spw":
         return True
-    raise ValueError(f"combine: expected spw, or nothing, not {value!r}{nearest(value, ['spw'])}")
+    raise ValueError(f"expected spw, or nothing, not {value!r}{nearest(value, ['spw'])}")
 
 
-def _width(name: str, convert: Any, value: Any, example: str) -> float:
+def _width(convert: Any, value: Any, example: str) -> float:
     """Full width of a smoothing Gaussian in s or Hz, 0 for none. ValueError where it is neither."""
     if value is None or value == 0:
         return 0.0
-    try:
-        found = float(convert(value))
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    found = float(convert(value))
     if not found > 0:
-        raise ValueError(f"{name}: expected a positive width such as {example}, not {value!r}")
+        raise ValueError(f"expected a positive width such as {example}, not {value!r}")
     return found
 
 
-def _fields(value: Any, count: int, name: str = "field") -> list[list[str] | None]:
+def _fields(value: Any, count: int) -> list[list[str] | None]:
     """Names per step: nothing, a name, a list of names (for all steps), or a list of lists (one per step)."""
     if value is None:
         return [None] * count
     if not isinstance(value, list):
-        return [[str(value)]] * count
+        return [[_name(value)]] * count
     if not any(isinstance(item, list) for item in value):
-        return [[str(item) for item in value]] * count
-    groups = [[str(word) for word in (item if isinstance(item, list) else [item])] for item in value]
+        return [[_name(item) for item in value]] * count
+    groups = [[_name(word) for word in (item if isinstance(item, list) else [item])] for item in value]
     if len(groups) == 1:
         return groups * count  # type: ignore[return-value]
     if len(groups) != count:
-        raise ValueError(
-            f"{name} has {len(groups)} groups, but jones has {count}; give one group per term, or a single one"
-        )
+        raise ValueError(f"has {len(groups)} groups, but jones has {count}; give one group per term, or a single one")
     return list(groups)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"expected a name, a number, or a list of them, not {value!r}")
+    return str(value)
 
 
 def _scans(value: Any, count: int) -> list[Any]:
@@ -383,7 +388,5 @@ def _scans(value: Any, count: int) -> list[Any]:
     if not isinstance(value, list) or not any(isinstance(item, list) for item in value):
         return [value] * count
     if len(value) != count:
-        raise ValueError(
-            f"scans has {len(value)} groups, but jones has {count}; give one group per term, or a flat list"
-        )
+        raise ValueError(f"has {len(value)} groups, but jones has {count}; give one group per term, or a flat list")
     return value

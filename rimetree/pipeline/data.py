@@ -133,7 +133,8 @@ class Data:
             return wanted
         names = ", ".join(f"{name} ({number})" for number, name in table.items())
         raise ConfigError(
-            f"ref_ant: there is no antenna {wanted!r}{nearest(wanted, table.values())} in {self.path}; it has {names}, or say auto"
+            f"there is no antenna {wanted!r}{nearest(wanted, table.values())} in {self.path}; it has {names}, or say auto",
+            "ref_ant",
         )
 
     def release(self) -> None:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError, nearest
 from .config import Apply, Config, External, Fluxscale, Solve
+from .mistakes import Mistakes, Place, Source
+from .yaml_file import parse, value_of
+
+BLOCKS: Mapping[str, type[BaseModel]] = {"solve": Solve, "fluxscale": Fluxscale, "apply": Apply}
+NOTHING = "expected blocks solve:, fluxscale:, apply:; `rimetree config` prints examples"
+
+STAND_IN = {"ms": "x", "output": "x"}
+"""Instead of wrong values of keys that a block cannot be without, to look at the rest of it."""
+
+EXPECTED = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "keys with values, such as ms: x.ms",
+    "dict_type": "keys with values, such as ms: x.ms",
+    "too_short": "one or more",
+}
+"""Kinds of pydantic's errors in our words."""
 
 
 def load(path: str | Path, changes: Sequence[str] = ()) -> Config:
@@ -18,116 +40,150 @@ def load(path: str | Path, changes: Sequence[str] = ()) -> Config:
 
     Raises ConfigError naming every mistake, with its line, what was expected and the nearest valid key.
     """
+    wrong = Mistakes()
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected a YAML file, which is text in UTF-8; this is none") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        tree = yaml.compose(text, yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(_syntax(path, error)) from error
+        content, where = parse(text, str(path), wrong)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected blocks solve:, fluxscale:, apply:; `rimetree config` prints examples")
+        raise ConfigError(f"{path}: {NOTHING}")
+    content = _listed(content)
+    where = {_in_list(place, content, where): line for place, line in where.items()}
     for change in changes:
-        _change(content, change)
-    return check(content, str(path), dict(_lines(tree)))
+        where[_change(content, change)] = f"--set {change}"
+    return _checked(_listed(content), Source(str(path), where), wrong)
 
 
-def check(content: Mapping[str, Any], source: str = "configuration", lines: Mapping[Any, int] | None = None) -> Config:
+def check(content: Mapping[str, Any], source: str = "configuration") -> Config:
     """A checked configuration from nested dictionaries. Raises ConfigError naming every mistake."""
+    return _checked(_listed(content), Source(source), Mistakes())
+
+
+def _listed(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """A single block is a list of one."""
+    return {
+        str(key): [value] if isinstance(value, dict) else [] if value is None and key in BLOCKS else value
+        for key, value in content.items()
+    }
+
+
+def _in_list(place: Place, content: Mapping[str, Any], where: Mapping[Place, str]) -> Place:
+    """The place in `_listed` content."""
+    alone = len(place) > 1 and isinstance(content.get(str(place[0])), list) and not isinstance(place[1], int)
+    return (place[0], 0, *place[1:]) if alone else place
+
+
+def _checked(content: dict[str, Any], source: Source, wrong: Mistakes) -> Config:
+    made: dict[str, list[BaseModel | None]] = {
+        name: [_block(model, block, (name, i), wrong) for i, block in enumerate(content[name])]
+        for name, model in BLOCKS.items()
+        if isinstance(content.get(name), list)
+    }
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate({key: value for key, value in content.items() if key not in made})
     except ValidationError as error:
-        known = lines or {}
-        found = sorted({mistake for e in _distinct(error) for mistake in _mistakes(e, known)})
-        places = [f"{source}:{line}: {text}" if line else f"{source}: {text}" for line, text in found]
-        head = [f"{source}: {len(places)} mistakes:"] if len(places) > 1 else []
-        indent = "  " if head else ""
-        raise ConfigError("\n".join([*head, *(indent + place for place in places)])) from error
+        wrong.within((), _explained(error, Config))
+    if not (wrong or any(made.values())):
+        wrong.add((), "expected a solve:, fluxscale: or apply: block; `rimetree config` prints examples")
+    wrong.report(source)
+    for name, blocks in made.items():
+        setattr(config, name, blocks)
+    return config.read_from(source)
 
 
-def _distinct(error: ValidationError) -> Iterator[Any]:
-    """One error per place: the alternatives of a union fail one by one."""
+def _block(model: type[BaseModel], content: Any, place: Place, wrong: Mistakes) -> BaseModel | None:
+    """A checked block, or None. A model does not look at what keys say together before each is right by itself, so those that
+    are wrong are left out, and the rest looked at again."""
+    left = content
+    while True:
+        try:
+            return model.model_validate(left)
+        except ValidationError as error:
+            found, items = _explained(error, model), error.errors()
+        wrong.within(place, found)
+        keys = {str(below[0]) for below, _ in found.found if below}
+        needed = [key for key in keys if key in model.model_fields and model.model_fields[key].is_required()]
+        if not all(item["loc"] for item in items) or set(needed) - set(STAND_IN):
+            return None
+        left = {key: value for key, value in left.items() if key not in keys} | {key: STAND_IN[key] for key in needed}
+
+
+def _explained(error: ValidationError, model: type[BaseModel]) -> Mistakes:
+    """pydantic's errors in our words, at most one for each place: the alternatives of a union fail one by one."""
+    items: list[dict[str, Any]] = [{**item, "loc": _place(item["loc"])} for item in error.errors()]
+    found = Mistakes()
+    deeper = {item["loc"][:n] for item in items for n in range(len(item["loc"]))}
     seen = set()
-    for item in error.errors():
-        place = _place(item["loc"])
-        if place not in seen or item["type"] == "value_error":
-            seen.add(place)
-            yield {**item, "loc": place}
+    for item in items:
+        place, own = item["loc"], item.get("ctx", {}).get("error")
+        if isinstance(own, Mistakes):
+            found.within(place, own)
+        elif place not in seen and not (place in deeper and item["type"] in EXPECTED):
+            alike = [other for other in items if other["loc"] == place]
+            found.add(place, _reason(item, alike, model))
+        seen.add(place)
+    return found
 
 
-def _place(loc: Sequence[Any]) -> tuple[Any, ...]:
+def _place(loc: Sequence[Any]) -> Place:
     """The keys of a place; pydantic adds the names of types for the alternatives of a union."""
     return tuple(
         key for key in loc if isinstance(key, int) or not ("[" in key or key in ("str", "int", "float", "bool"))
     )
 
 
-def _mistakes(item: Mapping[str, Any], lines: Mapping[Any, int]) -> list[tuple[int, str]]:
-    """(line, text) of each: what a block finds of itself is several, a line each."""
-    place = item["loc"]
-    name = ".".join(map(str, place))
-    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 0)
-    if item["type"] == "extra_forbidden":
-        valid = [key for key in _model_at(place[:-1]).model_fields if key != "steps"]
-        return [(line, f"{name}: there is no such key{nearest(place[-1], valid)}; keys here are {', '.join(valid)}")]
-    if item["type"] == "missing":
-        return [(line, f"{name}: is required")]
-    if item["type"] == "value_error":
-        reasons = str(item["ctx"]["error"]).splitlines()
-        return [(line, f"{name}: {reason}" if name else reason) for reason in reasons]
+def _reason(item: Mapping[str, Any], alike: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> str:
+    """What is wrong with one value. `alike`: all errors at its place."""
+    kind, value = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        place = item["loc"]
+        owner = External if "external_preapply" in place[:-1] else model
+        return f"there is no such key{nearest(place[-1], owner.model_fields)}; keys here are {', '.join(owner.model_fields)}"
+    if kind == "missing":
+        return "is required"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
+    words = [
+        word
+        for one in alike
+        if one["type"] == "literal_error"
+        for word in re.findall("'(.*?)'", one["ctx"]["expected"])
+    ]
+    wanted = dict.fromkeys([*words, *(EXPECTED[one["type"]] for one in alike if one["type"] in EXPECTED)])
+    if wanted:
+        return f"expected {' or '.join(wanted)}, not {_shown(value)}{nearest(value, words)}"
     reason = item["msg"][0].lower() + item["msg"][1:]
-    return [(line, f"{name}: {reason.replace('input should be', 'expected')}, not {_shown(item['input'])}")]
-
-
-def _model_at(place: Sequence[Any]) -> type[BaseModel]:
-    models: Mapping[Any, type[BaseModel]] = {"solve": Solve, "fluxscale": Fluxscale, "apply": Apply}
-    if "external_preapply" in place:
-        return External
-    return models[place[0]] if place else Config
+    return f"{reason.replace('input should be', 'expected a number')}, not {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
-    text = "null" if value is None else repr(value)
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _syntax(path: str | Path, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f":{mark.line + 1}" if mark is not None else ""
-    return f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}"
-
-
-def _lines(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """The line of every key and list item."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield (*place, number), value.start_mark.line + 1
-            yield from _lines(value, (*place, number))
-
-
-def _change(content: Any, change: str) -> None:
-    """Apply "a.0.b=value" in place. Raises ConfigError where there is no such place."""
+def _change(content: Any, change: str) -> Place:
+    """Apply "a.0.b=value" in place; which place that is. Raises ConfigError where there is none."""
     key, mark, text = change.partition("=")
-    path = [int(part) if part.isdecimal() else part for part in key.strip().split(".")]
+    path = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
     if not mark or "" in path:
         raise ConfigError(f"{change!r}: expected key=value, such as solve.0.ref_ant=C04")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = value_of(text)
+    except ValueError as error:
         raise ConfigError(f"{change!r}: {text!r} is not a valid value") from error
     for part in path[:-1]:
         content = _inside(content, part, change)
     last: Any = path[-1]
     if isinstance(content, dict) or (isinstance(content, list) and last in range(len(content))):
         content[last] = value
-    else:
-        raise ConfigError(f"{change!r}: there is no place {key.strip()!r} in the configuration")
+        return path
+    raise ConfigError(f"{change!r}: there is no place {key.strip()!r} in the configuration")
 
 
 def _inside(content: Any, part: Any, change: str) -> Any:

@@ -84,7 +84,7 @@ def _alike(together: Sequence[Step]) -> None:
     for step in together[1:]:
         if any(getattr(step, name) != getattr(first, name) for name in SAME):
             raise ConfigError(
-                f"joint: {first.key} and {step.key} are solved together, so {', '.join(SAME)} must be the same"
+                f"{first.key} and {step.key} are solved together, so {', '.join(SAME)} must be the same", "joint"
             )
 
 

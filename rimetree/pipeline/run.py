@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,13 +17,13 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from ..io.atomic import check_writable
 from ..io.caltable import CalFile
-from ..solve.backends import unavailable
 from ..solve.report import Report, counted
 from . import syntax
 from .apply import ApplyRun
 from .config import Config, Solve
 from .data import Data
 from .fluxscale import FluxscaleRun, Scale
+from .mistakes import Mistakes, Place
 from .passes import Pass
 from .plan import plan
 from .solve import Fitted, SolveRun
@@ -96,49 +96,67 @@ class _Run:
         self.files: dict[str, CalFile] = self.report.files
         self._data: dict[Any, Data] = {}
         self._began = time.perf_counter()
+        self.wrong = Mistakes()
         self._prepare_files()
-        self.solves = [
-            SolveRun(b, self.files[b.output], self._open(b.ms, b.taql, b.antennas), progress) for b in config.solve
-        ]
+        self.solves: list[SolveRun] = []
+        self.applies: list[ApplyRun] = []
+        for i, block in enumerate(config.solve):
+            data = self._open(("solve", i), block.ms, block.taql, block.antennas)
+            if data is not None:
+                work = SolveRun(block, self.files.setdefault(block.output, CalFile()), data, progress)
+                self.wrong.within(("solve", i), work.check())
+                self.solves.append(work)
+        for i, target in enumerate(config.apply):
+            data = self._open(("apply", i), target.ms, target.taql)
+            if data is not None:
+                correction = ApplyRun(target, data, progress)
+                self.wrong.within(("apply", i), correction.check())
+                self.applies.append(correction)
         self.report.notes += dict.fromkeys(work.note for work in self.solves if work.note)
-        self.applies = [ApplyRun(b, self._open(b.ms, b.taql), progress) for b in config.apply]
 
-    def _open(self, path: str | list[str], taql: str | None, antennas: Any = None) -> Data:
+    def _open(self, place: Place, path: str | list[str], taql: str | None, antennas: Any = None) -> Data | None:
+        """The data of a block; None where they cannot be opened."""
         key = (str(path), taql, str(antennas))
         if key not in self._data:
-            self._data[key] = Data(path, taql, antennas)
+            try:
+                self._data[key] = Data(path, taql, antennas)
+            except (ConfigError, DataError) as error:
+                self.wrong.add((*place, getattr(error, "about", "") or "ms"), str(error), type(error))
+                return None
         return self._data[key]
 
     def _prepare_files(self) -> None:
-        """Files that are there are read, those that will be written are begun. Raises DataError naming every obstacle."""
-        outputs = {b.output for b in self.config.solve}
-        scaled = {b.output for b in self.config.fluxscale}
-        obstacles = []
-        for path in sorted(outputs):
+        """Files that are there are read, those that will be written are begun."""
+        config, wrong = self.config, self.wrong
+        outputs: dict[str, Place] = {block.output: ("solve", i, "output") for i, block in enumerate(config.solve)}
+        scaled: dict[str, Place] = {
+            block.output: ("fluxscale", i, "output") for i, block in enumerate(config.fluxscale)
+        }
+        for path, place in outputs.items():
             found = Path(path).exists()
             try:
                 check_writable(path, overwrite=self.overwrite or self.resume)
                 self.files[path] = CalFile.load(path) if found and self.resume else CalFile()
             except DataError as error:
                 text = str(error).replace("choose another name, or allow overwriting (overwrite=True, --overwrite)", "")
-                obstacles.append(
-                    text.strip().rstrip(";") + "; --overwrite replaces it, --resume continues it" if found else text
-                )
-        needed = [t for b in self.config.apply for t in b.tables]
-        needed += [t for b in self.config.fluxscale for t in (b.reference_table, b.transfer_table)]
-        for path in dict.fromkeys(needed):
-            if path not in outputs | scaled or (path in scaled - outputs and self._read_first(path)):
-                try:
-                    self.files[path] = CalFile.load(path)
-                except DataError as error:
-                    obstacles.append(str(error))
-        for path in sorted(scaled - outputs):
-            try:
-                check_writable(path, overwrite=True)
-            except DataError as error:
-                obstacles.append(str(error))
-        if obstacles:
-            raise DataError("\n".join(obstacles))
+                again = text.strip().rstrip(";") + "; --overwrite replaces it, --resume continues it"
+                wrong.add(place, again if found else text, DataError)
+        for path, place in self._needed():
+            if path not in outputs | scaled or (path in scaled.keys() - outputs.keys() and self._read_first(path)):
+                if path in self.files:
+                    continue
+                loaded = wrong.of(place, None, CalFile.load, path)
+                self.files |= {} if loaded is None else {path: loaded}
+        for path in scaled.keys() - outputs.keys():
+            wrong.of(scaled[path], None, check_writable, path, True)
+
+    def _needed(self) -> Iterator[tuple[str, Place]]:
+        """Files that blocks read, and the places that say so."""
+        for i, target in enumerate(self.config.apply):
+            yield from ((path, ("apply", i, "tables")) for path in target.tables)
+        for i, block in enumerate(self.config.fluxscale):
+            yield block.reference_table, ("fluxscale", i, "reference_table")
+            yield block.transfer_table, ("fluxscale", i, "transfer_table")
 
     def _read_first(self, path: str) -> bool:
         """Whether a fluxscale block reads a file before any writes it."""
@@ -150,26 +168,25 @@ class _Run:
         return False
 
     def check(self) -> None:
-        """Everything that could go wrong later and can be known now. Raises ConfigError or DataError."""
-        obstacles = [line for work in self.solves for line in work.check()]
-        obstacles += [line for work in self.applies for line in work.check()]
-        page = self.config.report
+        """Raises ConfigError or DataError, naming everything that could go wrong later and can be known now."""
+        wrong, page = self.wrong, self.config.report
         if page is not None and not Path(page).absolute().parent.is_dir():
-            obstacles.append(f"{page}: there is no folder {Path(page).absolute().parent}; make it first")
-        if obstacles:
-            raise DataError("\n".join(dict.fromkeys(obstacles)))
-        for block in self.config.solve:
-            _check_devices(block)
+            wrong.add(
+                ("report",), f"{page}: there is no folder {Path(page).absolute().parent}; make it first", DataError
+            )
         known: dict[str, list[str]] = {path: list(file.keys) for path, file in self.files.items()}
         for block in self.config.solve:
             known[block.output] = [*known.get(block.output, []), *(s.key for s in block.steps)]
-        for scale in self.config.fluxscale:
+        for i, scale in enumerate(self.config.fluxscale):
             for path in (scale.reference_table, scale.transfer_table):
-                syntax.resolve(scale.jones_type, known[path], f"fluxscale: {path}")
-            known[scale.output] = known[scale.transfer_table]
-        for target in self.config.apply:
-            for name, path in zip(target.jones, target.tables, strict=True):
-                syntax.resolve(name, known[path], f"apply: {path}")
+                if path in known:
+                    wrong.of(("fluxscale", i, "jones_type"), None, syntax.resolve, scale.jones_type, known[path], path)
+            known[scale.output] = known.get(scale.transfer_table, [])
+        for i, target in enumerate(self.config.apply):
+            for n, (name, path) in enumerate(zip(target.jones, target.tables, strict=True)):
+                if path in known:
+                    wrong.of(("apply", i, "jones", n), None, syntax.resolve, name, known[path], path)
+        wrong.report(self.config.source)
 
     def execute(self) -> None:
         """All blocks."""
@@ -234,14 +251,6 @@ def _mark(block: Solve, work: Pass) -> str:
     """What a finished pass is known by: everything that its solutions depend on."""
     content = block.model_dump_json(exclude={"output", "n_workers", "memory_limit_gb"})
     return hashlib.sha256(f"{content}/{work.number}".encode()).hexdigest()[:16]
-
-
-def _check_devices(block: Solve) -> None:
-    """ConfigError where a GPU, or JAX, is asked for and there is none."""
-    why = unavailable(block.backend)
-    if why:
-        key = "gpu: true" if block.gpu else "solver_backend: jax"
-        raise ConfigError(f"{key}: {why}")
 
 
 def _version() -> str:

@@ -14,6 +14,7 @@ from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.joined import JoinedGroup
 from ..io.solutions import GroupSolutions, ParmTable, Solutions
+from ..solve.backends import unavailable
 from ..solve.report import Report
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
@@ -24,6 +25,7 @@ from .config import Solve, Step
 from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying
 from .look import Collector, look
+from .mistakes import Mistakes
 from .mounts import feed_angles
 from .passes import Pass, held, mixing, passes
 from .reference import Survey, refer
@@ -54,9 +56,10 @@ class SolveRun:
 
     def __init__(self, block: Solve, file: CalFile, data: Data, progress: bool = True) -> None:
         self.block, self.file, self.data, self.progress = block, file, data, progress
-        self.external = _externals(block)
-        self.ref = data.antenna(block.ref_ant)
-        self.solver_name, self.solver, self.note = solver_of(block.solver_backend)
+        self.wrong = Mistakes()
+        self.external = self.wrong.of(("external_preapply",), [], _externals, block)
+        self.ref = self.wrong.of((), None, data.antenna, block.ref_ant)
+        self.solver_name, self.solver, self.note = self.wrong.of((), ("", {}, ""), solver_of, block.solver_backend)
 
     def passes(self) -> list[Pass]:
         """All fits, in order."""
@@ -68,17 +71,31 @@ class SolveRun:
         for window in self.data.windows(step.spw, step.combined):
             yield window, self.data.select(window, work.field, step.scans, work.field is None, step.intent)
 
-    def check(self) -> list[str]:
-        """Every obstacle that can be known before the work, one line each. Raises ConfigError where a selection is wrong."""
-        write = {"FLAG"} if self.block.flag_residuals else set()
-        found = self.data.whole.obstacles({self.block.data_col, self.block.model_col}, write)
-        for work in self.passes():
-            for window, ms in self.selections(work):
-                for step in work.steps:
-                    if step.term.hands == "cross" or step.kind in ("D", "J"):
-                        four(ms, step.key)
-                found += [] if found else self._unfit(work, window, ms)
-        return list(dict.fromkeys(found))
+    def check(self) -> Mistakes:
+        """Everything that can be known before the work to be in its way."""
+        wrong, block, whole = self.wrong, self.block, self.data.whole
+        for key in ("data_col", "model_col"):
+            wrong.obstacles(key, whole.obstacles({getattr(block, key)}, set()))
+        if block.flag_residuals:
+            wrong.obstacles("flag_residuals", whole.obstacles(set(), {"FLAG"}))
+        why = unavailable(block.backend)
+        if why:
+            wrong.add(("gpu" if block.gpu else "solver_backend",), f"{'true' if block.gpu else 'jax'}: {why}")
+        readable = not wrong
+        for work in wrong.of((), [], self.passes):
+            wrong.of((), None, self._look, work, readable)
+        return wrong
+
+    def _look(self, work: Pass, readable: bool) -> None:
+        """Raises where a selection is wrong, or its data, if they can be read, are of no use to a pass."""
+        unfit: list[str] = []
+        for window, ms in self.selections(work):
+            for step in work.steps:
+                if step.term.hands == "cross" or step.kind in ("D", "J"):
+                    four(ms, step.key)
+            unfit += self._unfit(work, window, ms) if readable else []
+        if unfit:
+            raise DataError("\n".join(unfit))
 
     def _unfit(self, work: Pass, window: Window, ms: Opened) -> list[str]:
         """What makes the data of a pass useless: everything is flagged, or a model is zero."""

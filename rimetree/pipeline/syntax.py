@@ -78,15 +78,18 @@ def _channels(text: str, freq: np.ndarray, where: str) -> np.ndarray:
             inside = _between(first, last, freq, where)
             if not inside.any():
                 raise ConfigError(
-                    f"{where}: no channel is in {part.strip()}; this window has {freq.min() / 1e6:.9g} to {freq.max() / 1e6:.9g} MHz"
+                    f"{where}: no channel is in {part.strip()}; this window has {freq.min() / 1e6:.9g} to {freq.max() / 1e6:.9g} MHz",
+                    "spw",
                 )
             chosen |= inside
             continue
         if not first.isdecimal() or (mark and not last.isdecimal()):
-            raise ConfigError(f"{where}: expected channels such as 10~20 or 0~9;20~29, not {part!r}")
+            raise ConfigError(f"{where}: expected channels such as 10~20 or 0~9;20~29, not {part!r}", "spw")
         start, stop = int(first), int(last if mark else first)
         if not start <= stop < count:
-            raise ConfigError(f"{where}: channels {part.strip()!r} are not in this window, which has 0~{count - 1}")
+            raise ConfigError(
+                f"{where}: channels {part.strip()!r} are not in this window, which has 0~{count - 1}", "spw"
+            )
         chosen[start : stop + 1] = True
     return chosen
 
@@ -97,7 +100,7 @@ def _between(first: str, last: str, freq: np.ndarray, where: str) -> np.ndarray:
     try:
         low, high = (hertz(word if word.lower().endswith("hz") else f"{word}{unit}") for word in (first, last))
     except ValueError as error:
-        raise ConfigError(f"{where}: expected frequencies such as 1.40~1.42GHz, not {first}~{last}") from error
+        raise ConfigError(f"{where}: expected frequencies such as 1.40~1.42GHz, not {first}~{last}", "spw") from error
     return np.asarray((freq >= low) & (freq <= high))
 
 
@@ -113,12 +116,12 @@ def keys(kinds: Iterable[str]) -> list[str]:
 
 
 def resolve(name: str, known: Sequence[str], where: str) -> str:
-    """A key from a key or a bare kind, which means its first. ConfigError with the nearest where there is none."""
+    """A key from a key or a bare kind, which means its first. ConfigError with the nearest where there is none in `where`."""
     if name in known:
         return name
     found = [key for key in known if key.rstrip("0123456789") == name]
     if not found:
         raise ConfigError(
-            f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+            f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known) or 'none'}"
         )
     return found[0]

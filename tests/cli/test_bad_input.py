@@ -45,7 +45,7 @@ def corrected(ms: Path) -> bool:
         ({"data_col": "DATE"}, None, "column DATE does not exist (did you mean 'DATA'?)"),
         ({"model_col": "MODEL"}, None, "column MODEL does not exist"),
         ({"jones": ["Q"]}, None, "there is no Jones term 'Q'"),
-        ({"jones": ["G", "G"], "time_interval": ["scan"]}, None, "time_interval has 1 values, but jones has 2"),
+        ({"jones": ["G", "G"], "time_interval": ["scan"]}, None, "time_interval: has 1 values, but jones has 2"),
         ({"ref_ant": "ant99"}, None, "ref_ant: there is no antenna 'ant99'"),
         ({"ref_ant": 77}, None, "ref_ant: there is no antenna 77"),
         ({"field": "Cygnus"}, None, "there is no field 'Cygnus'"),
@@ -56,8 +56,8 @@ def corrected(ms: Path) -> bool:
         ({"spw": "0:a~b"}, None, "expected channels such as"),
         ({"spw": "0:3~99"}, None, "which has 0~4"),
         ({"spw": "0:3~4GHz"}, None, "no channel is in 3~4GHz; this window has 1400"),
-        ({"time_interval": "soon"}, None, "time_interval of G0: expected one of inf, scan"),
-        ({"freq_interval": "-4MHz"}, None, "freq_interval of G0: expected one of full"),
+        ({"time_interval": "soon"}, None, "time_interval: expected one of inf, scan"),
+        ({"freq_interval": "-4MHz"}, None, "freq_interval: expected one of full"),
         ({"solver_backend": "eigen"}, None, "solver_backend"),
         ({"scans": "7~9"}, None, "there is no '7~9'"),
         ({"scans": "first"}, None, "expected numbers such as"),
@@ -74,7 +74,7 @@ def corrected(ms: Path) -> bool:
         ({"external_preapply": {"tables": ["no.h5"], "jones": ["G"]}}, None, "no.h5: there is no such file"),
         (None, {"tables": "no.h5"}, "no.h5: there is no such file"),
         (None, {"jones": ["B"]}, "there are no solutions 'B'; there are G0"),
-        (None, {"tables": ["a.h5", "b.h5"]}, "tables has 2 values, but jones has 1"),
+        (None, {"tables": ["a.h5", "b.h5"]}, "tables: has 2 values, but jones has 1"),
         (None, {"target_field": "Cygnus"}, "there is no field 'Cygnus'"),
         (None, {"input_col": "DATE"}, "column DATE does not exist"),
         (None, {"output_col": "UVW"}, "cannot write visibilities into column UVW"),
@@ -248,3 +248,57 @@ def test_interrupted_between_steps_and_resumed(attempt, tmp_path: Path, monkeypa
     result = attempt({"jones": ["G", "T"]}, words=["--resume"])
     assert result.code == 0 and done == [1, 2, 2]
     assert CalFile.load(tmp_path / "s.h5").keys == ["G0", "T0"]
+
+
+def test_what_the_data_do_not_have_is_told_at_once_with_its_lines(rimetree, ms, tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"""solve:
+- ms: {ms}
+  output: {tmp_path}/s.h5
+  jones: [G]
+  ref_ant: ant77
+  field: Cygnus
+  data_col: DATE
+- ms: no.ms
+  output: {tmp_path}/no/s.h5
+  jones: G
+- ms: {ms}
+  output: {tmp_path}/t.h5
+  jones: [K, G]
+  joint: [K, G]
+  combine: [spw, none]
+  external_preapply: {{jones: [G],
+     tables: [old.h5]}}
+apply:
+- ms: {ms}
+  jones: [G,
+    B]
+  tables: [{tmp_path}/s.h5, {tmp_path}/t.h5]
+  target_field: Cyg
+  output_col: UVW
+- ms: {ms}
+  jones: [G]
+  tables: missing.h5
+  spw: 0:3~99
+"""
+    )
+    result = rimetree("run", path)
+    expected = [
+        "5: solve.0.ref_ant: there is no antenna 'ant77'",
+        "6: solve.0.field: field=['Cygnus']: there is no field 'Cygnus'",
+        f"7: solve.0.data_col: {ms}: column DATE does not exist (did you mean 'DATA'?)",
+        "8: solve.1.ms: no.ms: no such Measurement Set",
+        f"9: solve.1.output: {tmp_path}/no/s.h5: there is no folder",
+        "14: solve.2.joint: K0 and G0 are solved together",
+        "16: solve.2.external_preapply: old.h5: there is no such file",
+        f"21: apply.0.jones.1: {tmp_path}/t.h5: there are no solutions 'B'; there are K0, G0",
+        "23: apply.0.target_field: field='Cyg': there is no field 'Cyg'",
+        f"24: apply.0.output_col: {ms}: cannot write visibilities into column UVW",
+        "27: apply.1.tables: missing.h5: there is no such file",
+        "28: apply.1.spw: spw '0:3~99': channels '3~99' are not in this window",
+    ]
+    head, *lines = result.err.splitlines()
+    assert result.code == 1 and head == f"rimetree: {path}: {len(expected)} mistakes:", result.err
+    for line, text in zip(lines, expected, strict=True):
+        assert line.startswith(f"  {path}:{text}"), (line, text)
