@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
 from ..quantity import hertz, seconds
 from ..trees.terms import Term, term
 from . import syntax
@@ -24,33 +24,15 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def per_step(value: Any, count: int) -> list[Any]:
-    """A value per step: a list of as many as there are steps, or one for all. ValueError otherwise."""
-    if not isinstance(value, list):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"has {len(value)} values, but jones has {count}; give one per term, or a single one for all")
-    return value
-
-
-def one_of(value: Any, valid: tuple[str, ...]) -> str:
-    """A word out of some; `nearest_time` is an old name of `nearest`. ValueError otherwise."""
-    word = str(value)
-    word = "nearest" if word == "nearest_time" and word not in valid else word
-    if word not in valid:
-        raise ValueError(f"expected {', '.join(valid)}, not {value!r}{nearest(value, valid)}")
-    return word
-
-
 def _choices(block: Block, wrong: Mistakes, count: int, valid: Mapping[str, tuple[str, ...] | None]) -> list[list[Any]]:
     """Of some keys the values per step, each out of those that are valid (None: any)."""
     found = []
     for name, words in valid.items():
         given = getattr(block, name)
-        values = wrong.of((name,), [type(block).model_fields[name].default] * count, per_step, given, count)
+        values = wrong.of((name,), [type(block).model_fields[name].default] * count, syntax.per_step, given, count)
         if words is not None:
             values = [
-                wrong.of((name, i) if isinstance(given, list) else (name,), words[0], one_of, value, words)
+                wrong.of((name, i) if isinstance(given, list) else (name,), words[0], syntax.one_of, value, words)
                 for i, value in enumerate(values)
             ]
         found.append(values)
@@ -157,9 +139,9 @@ class Solve(Block):
         count = len(self.jones)
         lists = {name: self._per_step(name, wrong) for name in LISTS}
         nothing = [None] * count
-        fields = wrong.of(("field",), nothing, _fields, self.field, count)
-        scans = wrong.of(("scans",), nothing, _scans, self.scans, count)
-        intents = wrong.of(("intent",), nothing, _fields, self.intent, count)
+        fields = wrong.of(("field",), nothing, syntax.names, self.field, count)
+        scans = wrong.of(("scans",), nothing, syntax.scans, self.scans, count)
+        intents = wrong.of(("intent",), nothing, syntax.names, self.intent, count)
         _path(self.ms, wrong)
         if self.flag_residuals and not self.residual_threshold:
             wrong.add(("flag_residuals",), "say beyond how many sigmas: residual_threshold: 5")
@@ -174,8 +156,10 @@ class Solve(Block):
                 wrong.of(place(name), None, getattr(syntax, name), lists[name][i])
                 for name in ("time_interval", "freq_interval")
             ]
-            interp = wrong.of(place("preapply_time_interp"), "nearest", one_of, lists["preapply_time_interp"][i], TIMES)
-            combined = wrong.of(place("combine"), False, _combined, lists["combine"][i])
+            interp = wrong.of(
+                place("preapply_time_interp"), "nearest", syntax.one_of, lists["preapply_time_interp"][i], TIMES
+            )
+            combined = wrong.of(place("combine"), False, syntax.combined, lists["combine"][i])
             spw = lists["step_spw"][i] if lists["step_spw"][i] is not None else self.spw
             words = f"{key}, time {lists['time_interval'][i]}, frequency {lists['freq_interval'][i]}"
             if not wrong:
@@ -196,7 +180,7 @@ class Solve(Block):
         """The values of a key, one per step; of its default where there are too many or few."""
         count = len(self.jones)
         default = type(self).model_fields[name].default
-        found: list[Any] = wrong.of((name,), [default] * count, per_step, getattr(self, name), count)
+        found: list[Any] = wrong.of((name,), [default] * count, syntax.per_step, getattr(self, name), count)
         return found
 
     @property
@@ -280,9 +264,9 @@ class Apply(Block):
             self, wrong, count, valid
         )
         for name, convert, example in (("smooth_time", seconds, "60s"), ("smooth_freq", hertz, "2MHz")):
-            values = wrong.of((name,), [None] * count, per_step, getattr(self, name), count)
-            setattr(self, name, [wrong.of((name,), 0.0, _width, convert, value, example) for value in values])
-        self.solution_field = wrong.of(("solution_field",), [None] * count, _fields, self.solution_field, count)
+            values = wrong.of((name,), [None] * count, syntax.per_step, getattr(self, name), count)
+            setattr(self, name, [wrong.of((name,), 0.0, syntax.width, convert, value, example) for value in values])
+        self.solution_field = wrong.of(("solution_field",), [None] * count, syntax.names, self.solution_field, count)
         for i, select in enumerate(self.field_select):
             if select != "pinned":
                 self.solution_field[i] = None
@@ -340,53 +324,3 @@ def _path(value: str | list[str], wrong: Mistakes) -> None:
     """Note where no path is given."""
     if not value or not all([value] if isinstance(value, str) else value):
         wrong.add(("ms",), "expected the path of a Measurement Set, or a list of one or more")
-
-
-def _combined(value: Any) -> bool:
-    """Whether a step is solved for all spectral windows as one. ValueError where it is neither "spw" nor nothing."""
-    if value in (None, "", "none", False):
-        return False
-    if value == "spw":
-        return True
-    raise ValueError(f"expected spw, or nothing, not {value!r}{nearest(value, ['spw'])}")
-
-
-def _width(convert: Any, value: Any, example: str) -> float:
-    """Full width of a smoothing Gaussian in s or Hz, 0 for none. ValueError where it is neither."""
-    if value is None or value == 0:
-        return 0.0
-    found = float(convert(value))
-    if not found > 0:
-        raise ValueError(f"expected a positive width such as {example}, not {value!r}")
-    return found
-
-
-def _fields(value: Any, count: int) -> list[list[str] | None]:
-    """Names per step: nothing, a name, a list of names (for all steps), or a list of lists (one per step)."""
-    if value is None:
-        return [None] * count
-    if not isinstance(value, list):
-        return [[_name(value)]] * count
-    if not any(isinstance(item, list) for item in value):
-        return [[_name(item) for item in value]] * count
-    groups = [[_name(word) for word in (item if isinstance(item, list) else [item])] for item in value]
-    if len(groups) == 1:
-        return groups * count  # type: ignore[return-value]
-    if len(groups) != count:
-        raise ValueError(f"has {len(groups)} groups, but jones has {count}; give one group per term, or a single one")
-    return list(groups)
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"expected a name, a number, or a list of them, not {value!r}")
-    return str(value)
-
-
-def _scans(value: Any, count: int) -> list[Any]:
-    """Scans per step: a number, a text or a flat list for all steps; a list of lists has one per step."""
-    if not isinstance(value, list) or not any(isinstance(item, list) for item in value):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"has {len(value)} groups, but jones has {count}; give one group per term, or a flat list")
-    return value

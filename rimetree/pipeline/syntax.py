@@ -1,4 +1,4 @@
-"""Words of the YAML: solution intervals, spectral windows with channels, names of solutions."""
+"""Words of the YAML: solution intervals, spectral windows with channels, names of solutions, values per step."""
 
 from __future__ import annotations
 
@@ -125,3 +125,71 @@ def resolve(name: str, known: Sequence[str], where: str) -> str:
             f"{where}: there are no solutions {name!r}{nearest(name, known)}; there are {', '.join(known) or 'none'}"
         )
     return found[0]
+
+
+def per_step(value: Any, count: int) -> list[Any]:
+    """A value per step: a list of as many as there are steps, or one for all. ValueError otherwise."""
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"has {len(value)} values, but jones has {count}; give one per term, or a single one for all")
+    return value
+
+
+def one_of(value: Any, valid: tuple[str, ...]) -> str:
+    """A word out of some; `nearest_time` is an old name of `nearest`. ValueError otherwise."""
+    word = str(value)
+    word = "nearest" if word == "nearest_time" and word not in valid else word
+    if word not in valid:
+        raise ValueError(f"expected {', '.join(valid)}, not {value!r}{nearest(value, valid)}")
+    return word
+
+
+def names(value: Any, count: int) -> list[list[str] | None]:
+    """Names per step: nothing, a name, a list of names (for all steps), or a list of lists (one per step)."""
+    if value is None:
+        return [None] * count
+    if not isinstance(value, list):
+        return [[_name(value)]] * count
+    if not any(isinstance(item, list) for item in value):
+        return [[_name(item) for item in value]] * count
+    groups = [[_name(word) for word in (item if isinstance(item, list) else [item])] for item in value]
+    if len(groups) == 1:
+        return groups * count  # type: ignore[return-value]
+    if len(groups) != count:
+        raise ValueError(f"has {len(groups)} groups, but jones has {count}; give one group per term, or a single one")
+    return list(groups)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"expected a name, a number, or a list of them, not {value!r}")
+    return str(value)
+
+
+def scans(value: Any, count: int) -> list[Any]:
+    """Scans per step: a number, a text or a flat list for all steps; a list of lists has one per step."""
+    if not isinstance(value, list) or not any(isinstance(item, list) for item in value):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"has {len(value)} groups, but jones has {count}; give one group per term, or a flat list")
+    return value
+
+
+def combined(value: Any) -> bool:
+    """Whether a step is solved for all spectral windows as one. ValueError where it is neither "spw" nor nothing."""
+    if value in (None, "", "none", False):
+        return False
+    if value == "spw":
+        return True
+    raise ValueError(f"expected spw, or nothing, not {value!r}{nearest(value, ['spw'])}")
+
+
+def width(convert: Any, value: Any, example: str) -> float:
+    """Full width of a smoothing Gaussian in s or Hz, 0 for none. ValueError where it is neither."""
+    if value is None or value == 0:
+        return 0.0
+    found = float(convert(value))
+    if not found > 0:
+        raise ValueError(f"expected a positive width such as {example}, not {value!r}")
+    return found
