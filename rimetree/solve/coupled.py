@@ -22,6 +22,9 @@ from .joined import Joined
 from .simd import LANES
 from .threads import in_turns
 
+OVERHEAD, PER_NUMBER = 2e7, 100
+"""Operations of BLAS in the time that a product takes besides, and for each number of Gram matrices."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
@@ -89,6 +92,11 @@ class Coupled(Joined):
         self.cells.live[:] = whole.reshape(-1, LANES).any(1)
 
     # Products with data.
+
+    @property
+    def effort(self) -> float:
+        """Of a product: operations that BLAS does in the same time."""
+        return OVERHEAD + PER_NUMBER * (self.cells.A.size + self.cells.weight.size)
 
     def slopes(self, points: Points, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Half the gradient of chi2 at x, and the data's part of chi2 (parts, cells)."""
