@@ -54,7 +54,7 @@ def check_rerun(kit, reference, path, solutions):
 
 
 SCRIPT = """
-import os, runpy, signal, sys, threading
+import os, runpy, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background hands down that it is ignored
 import rimetree as rt
 import rimetree.io.atomic, rimetree.io.solutions
@@ -66,6 +66,8 @@ def announce(owner, name):
     real = getattr(owner, name)
     def wrapped(*args, **options):
         print(name, flush=True)
+        if name == sys.argv[5]:
+            time.sleep(60)
         return real(*args, **options)
     setattr(owner, name, wrapped)
 
@@ -84,8 +86,10 @@ print("done", flush=True)
 
 
 def interrupted(path, solutions, moment, count, delay, sent):
-    """Start a run, wait until it announces `moment` for the `count`-th time, then `delay` seconds, and send a signal."""
-    command = [sys.executable, "-c", SCRIPT, str(CONFTEST), str(path), str(solutions), str(MEMORY)]
+    """Start a run, wait until it announces `moment` for the `count`-th time, then `delay` seconds, and send a signal. Before solutions
+    are saved, the run waits for Ctrl-C: it never ends before this process had its turn to send it."""
+    waits = "save" if sent == signal.SIGINT else ""
+    command = [sys.executable, "-c", SCRIPT, str(CONFTEST), str(path), str(solutions), str(MEMORY), waits]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = iter(process.stdout.readline, "")
     for _ in range(count):
