@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,20 +231,26 @@ class _Run:
                         tile = next(stream)  # type: ignore[arg-type]
                     group_run.span(span, lambda tile=tile: [self._whole(tile)], tile)  # type: ignore[misc]
                     group_run.write(self.data, self._whole(tile))
+                    watch.read(*self._amount(group_run.group, span))
                 else:
-                    group_run.span(span, lambda tiles=tiles: self._stream(group_run.group, tiles))  # type: ignore[misc]
-                    for tile in self._stream(group_run.group, tiles) if self.found.sinks else ():
+                    again = partial(self._pass, group_run.group, tiles, watch)
+                    group_run.span(span, again)
+                    for tile in again() if self.found.sinks else ():
                         group_run.write(self.data, tile)
                 outcomes = [outcome for item in group_run.latest for _, _, outcome in item.components]
-                watch.done(len(tiles), outcomes, *self._amount(group_run.group, span))
+                watch.done(len(tiles), outcomes)
         finally:
             if stream is not None:
                 stream.close()
 
+    def _pass(self, group: Any, tiles: Any, watch: Progress) -> Iterator[Any]:
+        """Tiles of one of several passes over them."""
+        return watch.reading(
+            self._stream(group, tiles), len(tiles), lambda tile: self._amount(group, slice(tile.start, tile.stop))
+        )
+
     def _amount(self, group: Any, span: slice) -> tuple[int, int]:
-        """Visibilities and bytes read of a span."""
-        if self.bare:
-            return 0, 0
+        """Visibilities and bytes read of some slots."""
         rows = int((group.rows[:, span] >= 0).sum())
         size = group.bytes_per_slot(self.found.reads | self._kept_columns())
         return rows * group.freq.size * len(group.corrs), size * (span.stop - span.start)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..status import Status
+from ..telling import tell
 from .cg import Blocks, Solved, Systems, solve
 from .joined import Held, Joined, per_system
 from .settings import Settings
@@ -242,7 +243,8 @@ def within(held: Held | None, function: Callable[[np.ndarray], np.ndarray]) -> C
 def fit(problem: Joined, x: np.ndarray, settings: Settings) -> Minimum:
     """Minimise chi2 from x (unknowns,)."""
     course = _Fit(problem, x, settings)
-    for _ in range(settings.max_iter):
+    for number in range(1, settings.max_iter + 1):
+        tell(f"iteration {number}, chi2/dof {course.here.total.sum() / course.dof.sum():.3g}")
         if not course.step():
             break
     problem.wake(np.ones(problem.data.shape[1], bool))
