@@ -20,6 +20,13 @@ def alone() -> Iterator[None]:
     if not SPINNING:
         yield
         return
+    with single():
+        yield
+
+
+@contextmanager
+def single() -> Iterator[None]:
+    """The same wherever threads lose more than they gain: thousands of matrices of hundreds of rows, one after another."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
 

@@ -249,10 +249,14 @@ class ClassFit:
             from ..plan.xla import jax
 
             state = self.state
-            coefs = {
-                n: jax.ShapeDtypeStruct((*state.parms[n].coefs.shape[:3], 2, 2), state.parms[n].coefs.dtype)
-                for n in self.parms
-            }
+            first = np.zeros((2, 3), int)  # any cells will do
+            linear = [n for n in self.parms if self.state.parms[n].funklet.linear]  # one value instead of coefficients
+            shapes = {n: (len(p.coefs), 1, 1) if n in linear else p.coefs.shape[:3] for n, p in state.parms.items()}
+            coefs = {n: jax.ShapeDtypeStruct((*shapes[n], 2, 2), state.parms[n].coefs.dtype) for n in self.parms}
+            cells = state.prepared([n for n in self.parms if n not in linear], first, first)
+            for n in linear:
+                wide = [3 if axis in state.parms[n].varying else 1 for axis in ("time", "freq")]
+                cells[n] = (np.ones((2, wide[0], 2, wide[1])),)
             axes = self._boundary_axes()
             fixed = {
                 n: tuple(
@@ -263,9 +267,8 @@ class ClassFit:
                 )
                 for n in self.atoms.boundary
             }  # fmt: skip
-            first = np.zeros((2, 3), int)  # any cells will do
             inputs = {"values": fixed, "coordinates": state.coordinates(first, first)}
-            traced = jax.eval_shape(self.atoms.values, coefs, inputs, state.prepared(self.parms, first, first))
+            traced = jax.eval_shape(self.atoms.values, coefs, inputs, cells)
             flat = [a.shape for arrays in traced.values() for a in arrays]
             self.varies = any(s[2] > 1 for s in flat), any(s[4] > 1 for s in flat)
         return not self.varies[0], not self.varies[1]

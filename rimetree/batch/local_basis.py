@@ -21,16 +21,19 @@ AT_ONCE = 4_000_000
 def local_basis(state: State, parm: int, slots: np.ndarray, chans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of a Parm that is linear in its coefficients, those that are not multiplied by 0 in each cell (slots x channels), and by what:
     (cells, terms) each."""
-    count = int(np.prod(state.parms[parm].coefs.shape[1:3]))
-    step = max(1, AT_ONCE // (count * len(chans)))
-    pieces = []
-    for t in range(0, len(slots), step):
-        part = slots[t : t + step]
-        basis = state.prepared([parm], part[:, None], chans[:, None])[parm]
-        dense = np.stack([np.broadcast_to(b, (len(part), 1, len(chans), 1)).ravel() for b in basis], 1)
-        terms = max(1, int((dense != 0).sum(1).max()))
-        which = np.sort(np.argsort(dense == 0, 1, kind="stable")[:, :terms], 1)
-        pieces.append((which, np.take_along_axis(dense, which, 1)))
+    funklet, shape = state.parms[parm].funklet, state.parms[parm].coefs.shape[1:3]
+    step, start, pieces = 1, 0, []
+    while start < len(slots):
+        part = slots[start : start + step]
+        size, start = len(part) * len(chans), start + len(part)
+        number, factor = (
+            np.broadcast_to(a, (len(part), 1, len(chans), 1, a.shape[-1])).reshape(size, -1)
+            for a in funklet.local(shape, state.at(parm, part[:, None], chans[:, None]))
+        )
+        terms = max(1, int((factor != 0).sum(1).max()))
+        first = np.argsort(factor == 0, 1, kind="stable")[:, :terms]
+        pieces.append((np.take_along_axis(number, first, 1), np.take_along_axis(factor, first, 1)))
+        step = max(1, AT_ONCE // (number.shape[1] * len(chans)))
     most = max(which.shape[1] for which, _ in pieces)
     wide = [[np.pad(a, ((0, 0), (0, most - a.shape[1]))) for a in piece] for piece in pieces]
     which, by = (np.concatenate(a) for a in zip(*wide, strict=True))

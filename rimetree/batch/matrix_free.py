@@ -14,16 +14,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from ..plan.residuals import Group, Residuals, Solved
 from ..solve.backends import backend
-from ..solve.banded import Banded, banded
+from ..solve.banded import Banded
 from ..solve.coupled_errors import variances
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.datum import Datum, datum, pairs
 from ..solve.exchange import Exchanges
-from ..solve.gauges import freedoms, in_words
 from ..solve.joined import Joined
+from ..solve.many_gauges import named
 from ..solve.matrix_free import MatrixFree, Summed, started
 from ..solve.outcome import Outcome
 from ..solve.problem import Problem
@@ -123,7 +124,7 @@ class MatrixFreeFit:
             dropped = held.dropped
         cold = self.whole.multiplicative and self.whole.atoms.linear and not several
         found = fit(problem, started(problem, x) if cold else x, settings)
-        if isinstance(problem, Summed) and (matrix := banded(problem, found.points, found.blocks)):
+        if isinstance(problem, Summed) and (matrix := problem.matrix(found.points, found.blocks)):
             found = replace(found, near=(found.blocks, matrix))
         judged, variance, names = self._judged(problem, found, settings)
         fitted = [
@@ -267,12 +268,14 @@ class MatrixFreeFit:
             start += made.size
 
 
-def _freed(outcome: Outcome, part: Problem, theta: np.ndarray, null: np.ndarray) -> Outcome:
-    """The same with null directions (n, m, S) at the minimum theta (n, S) in words, and not counted in its rank."""
-    number, gauges = in_words(*freedoms(part.meaning, part.retract.matrices, theta, null))
-    count = null.any(0).sum(0)
+def _freed(outcome: Outcome, part: Problem, theta: np.ndarray, nulls: Sequence[csr_array]) -> Outcome:
+    """The same with the null directions (n, m) of each interval at the minimum theta (n, S) in words, and not counted in its rank."""
+    texts = [named(part.meaning, part.retract.matrices, x, null) for x, null in zip(theta.T, nulls, strict=True)]
+    distinct = list(dict.fromkeys(texts))
+    count = np.array([null.shape[1] for null in nulls])
     dof = np.where(outcome.dof > 0, outcome.dof + count, 0)
-    return replace(outcome, rank=np.maximum(outcome.rank - count, 0), dof=dof, gauge=number, gauges=gauges)
+    gauge = np.array([distinct.index(text) for text in texts])
+    return replace(outcome, rank=np.maximum(outcome.rank - count, 0), dof=dof, gauge=gauge, gauges=distinct)
 
 
 def _outcome(

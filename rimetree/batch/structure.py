@@ -105,19 +105,18 @@ class Structure:
 
 def _merged(label: np.ndarray, slots: np.ndarray) -> np.ndarray:
     """Join the labels that meet in a member, unless some label occurs in members with different label sets."""
-    rows = np.where(slots >= 0, label[np.maximum(slots, 0)], -1)
-    rows = np.sort(rows, 1)
+    member, column = np.nonzero(slots >= 0)
+    most = int(label.max(initial=0)) + 1
+    pairs = np.unique(member * most + label[slots[member, column]])  # however many unknowns have one label
+    member, found = np.divmod(pairs, most)
     owner: dict[int, bytes] = {}
-    for row in np.unique(rows, axis=0):
-        for value in row[row >= 0].tolist():
-            if owner.setdefault(value, row.tobytes()) != row.tobytes():
+    joined = np.arange(most)
+    for own in np.split(found, np.flatnonzero(np.diff(member)) + 1):
+        for value in own.tolist():
+            if owner.setdefault(value, own.tobytes()) != own.tobytes():
                 return label
-    result = label.copy()
-    for row in np.unique(rows, axis=0):
-        own = np.unique(row[row >= 0])
-        if own.size > 1:
-            result[np.isin(result, own)] = own[0]
-    return result
+        joined[own] = own[:1]
+    return joined[label]
 
 
 def _single(element: Any) -> tuple[int, int, int, bool] | None:

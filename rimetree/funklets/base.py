@@ -67,6 +67,12 @@ class Funklet(ABC):
     def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
         """The value from coefficients, in the order of (i, j), as arrays that broadcast over the cells; traced by JAX or not."""
 
+    def local(self, shape: tuple[int, ...], at: At) -> tuple[np.ndarray, np.ndarray]:
+        """Where linear: numbers of coefficients that are not multiplied by 0 in each cell, and by what, (cells..., terms) each, which
+        broadcast over the cells."""
+        by = np.stack(np.broadcast_arrays(*self.prepare(shape, at)), -1)
+        return np.broadcast_to(np.arange(by.shape[-1]), by.shape), by
+
     def bare(self) -> Funklet:
         """The same on Cells without data, where polynomials are in s and Hz as they stand."""
         return self

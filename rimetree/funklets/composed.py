@@ -107,14 +107,26 @@ class Composed(Funklet):
 
     def prepare(self, shape: tuple[int, ...], at: At) -> tuple[Any, ...]:
         """What the coefficients of each piece are multiplied with, 0 outside its domain."""
+        pairs = zip(self.pieces, self._inside(at), strict=True)
+        return tuple(b * inside for p, inside in pairs for b in p.funklet.prepare(p.start.shape, p.at(at)))
+
+    def local(self, shape: tuple[int, ...], at: At) -> tuple[np.ndarray, np.ndarray]:
+        """Those of all pieces, multiplied by 0 outside their domains."""
+        first = np.cumsum([0, *(p.start.size for p in self.pieces)])
+        found = [p.funklet.local(p.start.shape, p.at(at)) for p in self.pieces]
+        number = [which + start for (which, _), start in zip(found, first, strict=False)]
+        by = [by * inside[..., None] for (_, by), inside in zip(found, self._inside(at), strict=True)]
+        return np.concatenate(number, -1), np.concatenate(by, -1)
+
+    def _inside(self, at: At) -> list[np.ndarray]:
+        """Of each piece, which cells it is for."""
         own = [p.holds(at) for p in self.pieces]
         free = ~np.any(np.broadcast_arrays(*own), 0)
         for i, piece in enumerate(self.pieces):
             if free.any():  # the upper end of a domain after which no other begins
                 own[i] = own[i] | (free & piece.holds(at, closed=True))
                 free = free & ~own[i]
-        pairs = zip(self.pieces, own, strict=True)
-        return tuple(b * inside for p, inside in pairs for b in p.funklet.prepare(p.start.shape, p.at(at)))
+        return own
 
     def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
         """The sum."""

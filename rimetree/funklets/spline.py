@@ -54,8 +54,24 @@ class Spline(Funklet):
 
     def prepare(self, shape: tuple[int, ...], at: At) -> tuple[Any, ...]:
         """B_i B_j."""
-        xs = _along(self.time, self.degree, at.time, at.time_limits)
-        return outer(xs, _along(self.freq, self.degree, at.freq, at.freq_limits))
+        xs = _spread(self.shape[0], *self._along("time", at))
+        return outer(xs, _spread(self.shape[1], *self._along("freq", at)))
+
+    def local(self, shape: tuple[int, ...], at: At) -> tuple[np.ndarray, np.ndarray]:
+        """Those of the pieces in which cells are: degree + 1 along each axis."""
+        (i, xs), (j, ys) = (self._along(axis, at) for axis in ("time", "freq"))
+        which = [(i + r) * self.shape[1] + j + s for r in range(len(xs)) for s in range(len(ys))]
+        return np.stack(which, -1), np.stack(outer(xs, ys), -1)
+
+    def _along(self, axis: str, at: At) -> tuple[Any, Sequence[Any]]:
+        """The functions of one axis that are not 0, and the number of the first."""
+        breaks: Breaks = getattr(self, axis)
+        if breaks is None:
+            return 0, [1.0]
+        centres, (low, high) = getattr(at, axis), getattr(at, f"{axis}_limits")
+        if isinstance(breaks, int):
+            return local(np.arange(breaks + 1.0), self.degree, (centres - low) / (high - low) * breaks)
+        return local(np.array(breaks), self.degree, centres)
 
     def combine(self, shape: tuple[int, ...], coefs: Sequence[Any], prepared: Sequence[Any]) -> Any:
         """The sum."""
@@ -91,30 +107,32 @@ def _count(breaks: Breaks, degree: int) -> int:
     return (breaks if isinstance(breaks, int) else len(breaks) - 1) + degree
 
 
-def _along(breaks: Breaks, degree: int, centres: np.ndarray, limits: Limits) -> Sequence[Any]:
-    """The functions of one axis at `centres`."""
-    if breaks is None:
-        return [1.0]
-    if isinstance(breaks, int):
-        low, high = limits
-        return basis(np.arange(breaks + 1.0), degree, (centres - low) / (high - low) * breaks)
-    return basis(np.array(breaks), degree, centres)
-
-
 def basis(breaks: np.ndarray, degree: int, points: np.ndarray) -> list[np.ndarray]:
     """B-splines with these ends of pieces, the first and last knot repeated, at `points`; the last pieces go on outside."""
+    return _spread(len(breaks) - 1 + degree, *local(breaks, degree, points))
+
+
+def _spread(count: int, first: Any, functions: Sequence[Any]) -> list[Any]:
+    """`count` functions of which all are 0 but those from `first` on."""
+    if count == len(functions) and not np.any(first):
+        return list(functions)
+    places = np.arange(count).reshape(-1, *[1] * np.ndim(first))
+    return list(np.sum([np.where(first + r == places, b, 0.0) for r, b in enumerate(functions)], 0))
+
+
+def local(breaks: np.ndarray, degree: int, points: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The B-splines that are not 0 at each of `points`, degree + 1, and the number of the first."""
     pieces = len(breaks) - 1
     knots = np.concatenate([np.repeat(breaks[0], degree), breaks, np.repeat(breaks[-1], degree)])
     piece = np.searchsorted(breaks, points, side="right").clip(1, pieces) - 1
     at = piece + degree
-    local = [np.ones(points.shape)]
+    found = [np.ones(points.shape)]
     for k in range(1, degree + 1):  # the Cox-de Boor recurrence over the k + 1 functions that are not 0 in a piece
         higher = [np.zeros(points.shape) for _ in range(k + 1)]
         for r in range(k):
             left, right = knots[at + r + 1 - k], knots[at + r + 1]
-            part = local[r] / (right - left)
+            part = found[r] / (right - left)
             higher[r] = higher[r] + (right - points) * part
             higher[r + 1] = (points - left) * part
-        local = higher
-    places = np.arange(pieces + degree).reshape(-1, *[1] * points.ndim)
-    return list(np.sum([np.where(piece + r == places, b, 0.0) for r, b in enumerate(local)], 0))
+        found = higher
+    return piece, found

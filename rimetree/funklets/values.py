@@ -8,6 +8,9 @@ import numpy as np
 
 from .base import At, Funklet
 
+FEW = 64
+"""Coefficients of a linear funklet; of more, only those are looked up that are not multiplied by 0."""
+
 
 def cells(
     time: np.ndarray, freq: np.ndarray, time_limits: np.ndarray, freq_limits: np.ndarray, each: tuple[bool, bool]
@@ -49,7 +52,19 @@ def on_cells(
         freq_limits[f] if nf > 1 else freq_limits,
         (own[0], own[1]),
     )
-    stacked = picked.reshape(picked.shape[0], shape[0] * shape[1], picked.shape[3], 1, picked.shape[4], 1)
-    value: Any = np.asarray(funklet.combine(shape, list(stacked.swapaxes(0, 1)), funklet.prepare(shape, at)))
+    if funklet.linear and shape[0] * shape[1] > FEW:
+        which, by = funklet.local(shape, at)
+        i = t.reshape(-1, 1, 1, 1) if own[0] else 0
+        j = f.reshape(-1, 1) if own[1] else 0
+        flat = coefs.reshape(len(coefs), -1, nt, nf)
+        value: Any = sum(flat[:, which[..., r], i, j] * by[..., r] for r in range(by.shape[-1]))
+    else:
+        value = _of_all(funklet, picked, shape, at)
     n, st, jt, sf, jf = np.broadcast_shapes(value.shape, (1, 1, 1, 1, 1))
     return np.asarray(value.reshape(n, st * jt, sf * jf))
+
+
+def _of_all(funklet: Funklet, picked: np.ndarray, shape: tuple[int, int], at: At) -> np.ndarray:
+    """From all coefficients (n, i, j, T, F) of each cell."""
+    stacked = picked.reshape(picked.shape[0], shape[0] * shape[1], picked.shape[3], 1, picked.shape[4], 1)
+    return np.asarray(funklet.combine(shape, list(stacked.swapaxes(0, 1)), funklet.prepare(shape, at)))

@@ -190,13 +190,12 @@ class Atoms:
         """(atoms, most parameters of an atom): numbers of the unknowns, -1 where there is none."""
         rows: list[np.ndarray] = []
         for family, elements in self.elements.items():
-            columns = [
-                self.unknowns.index(slot.parm, slot.index, c, part)
-                for slot in self.slots[family]
-                for c in range(self.unknowns.shapes[slot.parm][1] * self.unknowns.shapes[slot.parm][2])
-                for part in range(self.unknowns.parts[slot.parm])
-            ]
-            rows.extend([np.stack(columns, 1)] * len(elements))
+            columns = []
+            for slot in self.slots[family]:
+                _, ct, cf = self.unknowns.shapes[slot.parm]
+                parts = np.arange(ct * cf * self.unknowns.parts[slot.parm])  # of each coefficient, one after another
+                columns.append(self.unknowns.index(slot.parm, slot.index, 0, 0)[:, None] + parts)
+            rows.extend([np.concatenate(columns, 1)] * len(elements))
         width = max((r.shape[1] for r in rows), default=0)
         table = np.full((self.count, width), -1, np.int32)
         start = 0

@@ -8,52 +8,47 @@ a spline, too) is curved so little that blocks of stations and a coarse space le
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import lapack
-from scipy.sparse import coo_array, csc_array, csr_array, diags_array
-from scipy.sparse.csgraph import reverse_cuthill_mckee
-from threadpoolctl import threadpool_limits
+from scipy.sparse import csc_array, csr_array, hstack
 
-from . import coupling
-from .cg import Blocks
-from .threads import in_turns
+from .band_factor import Factor
+from .band_sums import Layout, assembled
 
 if TYPE_CHECKING:
+    from .cg import Blocks
     from .coupled import Coupled, Points
-
-ENTRIES = 5e7
-"""Of the normal matrix of solvable factors cell by cell, at most: made by one product for each factor."""
-
-NUMBERS, WORK = 2e8, 1e12
-"""Numbers of a factor, and operations that it takes, at most."""
 
 RIDGE = 1e-9
 """Relative to the diagonal, so that null directions have a factor."""
 
-FEW, MOST, TURNS = 8, 512, 2
-"""Null directions that are looked for first, and at most; and how often what is not null is damped by its curvature over RIDGE."""
+FEW, SEVERAL, MOST, TURNS = 8, 64, 512, 2
+"""Null directions of which many unknowns are part that are looked for first, then, and at most; and how often what is not null is damped by
+its curvature over RIDGE."""
+
+REACH = 2e8
+"""Numbers of all null directions, at most."""
 
 INSIDE = 1 - 1e-6
 """Square of the part in some unknowns, of a unit direction that is theirs alone."""
 
 LIKELY = 1e3
-"""Times RIDGE, relative to the diagonal: smaller pivots count null directions, mostly."""
+"""Times RIDGE, relative to the diagonal: smaller pivots are those of null directions, mostly."""
 
 Vector = np.ndarray
 
 
 @dataclass(frozen=True, eq=False)  # without slots, for what is worked out once
 class Banded:
-    """A normal matrix `H` (unknowns, unknowns); `order`: its unknowns so that none meets another `width` or more places away; `near`:
-    its diagonal."""
+    """A normal matrix: lower halves of diagonal blocks `own` (blocks, width, width) and the blocks `below` them, in the order of `layout`;
+    `near`: the diagonal that is its metric."""
 
-    H: csr_array
-    order: np.ndarray
-    width: int
+    layout: Layout
+    own: np.ndarray
+    below: np.ndarray
     near: np.ndarray
     fresh = True
     """See `Coarse`: what is hardly curved turns with every step."""
@@ -64,171 +59,132 @@ class Banded:
         """Its inverse, with `damping` (unknowns,) times the diagonal added."""
         return self.factor(self.near * (RIDGE + (0.0 if damping is None else damping))).solve
 
-    def factor(self, more: Vector, hold: csc_array | None = None) -> Factor:
-        """The Cholesky factor with `more` (unknowns,) on the diagonal, and hold hold^T added."""
-        H = csr_array(self.H + hold @ hold.T if hold is not None and hold.shape[1] else self.H)
+    def factor(self, more: Vector) -> Factor:
+        """The Cholesky factor with `more` (unknowns,) on the diagonal."""
+        order, (count, width) = self.layout.order, self.own.shape[:2]
         for slack in (0, 1e-6, 1e-3):  # rounding may leave a pivot below zero
-            own = more + slack * self.near
-            made = Factor.of(csr_array(H + diags_array(np.where(own > 0, own, 1.0))), self.order, self.width)
+            own = self.own.copy()
+            diagonal = own.reshape(count, -1)[:, :: width + 1]
+            added = np.ones(count * width)
+            added[: len(order)] = (more + slack * self.near)[order]
+            diagonal += added.reshape(count, width)
+            diagonal[diagonal <= 0] = 1  # of what is not fitted
+            made = Factor.of(own, self.below.copy(), order)
             if made:
                 return made
         raise FloatingPointError("a normal matrix has curvature below zero")  # which no J^T J has
 
+    def plus(self, hold: csc_array) -> Banded | None:
+        """With hold hold^T (unknowns, m) added; None where that is outside the band."""
+        if not hold.shape[1]:
+            return self
+        entries, place, width = (hold @ hold.T).tocoo(), self.layout.place, self.own.shape[1]
+        row, column = place[entries.row], place[entries.col]
+        use = (row >= column) & (column >= 0)
+        row, column, value = row[use], column[use], entries.data[use]
+        block, other = column // width, row // width
+        if (other > block + 1).any():
+            return None
+        made = replace(self, own=self.own.copy(), below=self.below.copy())
+        for to, which in ((made.own, other == block), (made.below, other > block)):
+            to[block[which], row[which] % width, column[which] % width] += value[which]
+        return made
+
     @cached_property
-    def nulls(self) -> np.ndarray | None:
-        """(unknowns, m): directions along which it has no curvature, of unit length in the metric of its diagonal, by inverse iteration of
-        ever larger blocks (Parlett, The Symmetric Eigenvalue Problem, chapter 14); None where there are more than MOST."""
-        factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)[:, None]
+    def nulls(self) -> Nulls | None:
+        """The directions along which it has no curvature, orthonormal in the metric of its diagonal; None where they are too many.
+
+        With RIDGE on the diagonal, columns of the inverse transposed factor are orthonormal in the matrix; those of pivots that are hardly
+        more than RIDGE have their length from it alone, and reach as far as the unknowns that they change together. What is left,
+        by inverse iteration (Parlett, The Symmetric Eigenvalue Problem, chapter 14).
+        """
+        factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)
+        found = factor.columns(np.flatnonzero(factor.pivots() < LIKELY * RIDGE * self.near), REACH)
+        if found is None:
+            return None
+        own = RIDGE * (found.multiply(found).T @ self.near)
+        local = csc_array(np.sqrt(RIDGE) * found[:, (own > 0.5) & self._short(found)])
+        unit = csr_array(local.multiply(root[:, None]))
         rng = np.random.default_rng(0)
-        likely = FEW + int(np.count_nonzero(factor.pivots() < LIKELY * RIDGE * self.near))
-        for size in sorted({FEW, min(likely, MOST), MOST}):
-            V = rng.standard_normal((len(root), min(size, len(root))))
+        for size in (FEW, SEVERAL, MOST):
+            if size * len(root) > REACH:
+                return None
+            V = _without(unit, rng.standard_normal((len(root), min(size, len(root)))))
             for _ in range(TURNS):
-                V = np.linalg.qr(root * factor.solve(root * V))[0]
-            value, U = np.linalg.eigh(V.T @ (root * factor.solve(root * V)))
+                V = np.linalg.qr(_without(unit, root[:, None] * factor.solve(root[:, None] * V)))[0]
+            value, U = np.linalg.eigh(V.T @ (root[:, None] * factor.solve(root[:, None] * V)))
             null = value > 0.5 / RIDGE
-            if not null.all():
-                found = V @ U[:, null]
-                return np.divide(found, root, out=np.zeros_like(found), where=root > 0)
+            if not null.all() or len(root) <= size:
+                wide = V @ U[:, null]
+                return Nulls(
+                    local,
+                    np.divide(wide, root[:, None], out=np.zeros_like(wide), where=root[:, None] > 0),
+                    value[null],
+                )
         return None
 
-    def variance(self, hold: csc_array) -> Vector | None:
-        """The diagonal of its inverse with what is held, or of the pseudo-inverse in the metric of its diagonal where nothing is; None
-        where that leaves too much free."""
-        found = self.factor(self.near * RIDGE, hold).diagonal()
-        if hold.shape[1]:
-            return found
-        return None if self.nulls is None else np.maximum(found - (self.nulls**2).sum(1) / RIDGE, 0)
+    def _short(self, directions: csc_array) -> np.ndarray:
+        """Which directions (unknowns, m), none of them zero, are within two blocks that follow one another."""
+        if not directions.shape[1]:
+            return np.zeros(0, bool)
+        block, starts = self.layout.place[directions.indices] // self.own.shape[1], directions.indptr[:-1]
+        return np.asarray(np.maximum.reduceat(block, starts) - np.minimum.reduceat(block, starts) <= 1)
 
-    def inside(self, rows: np.ndarray) -> np.ndarray | None:
-        """(n, m, S): null directions of some unknowns by themselves, of `rows` (n, S) one set after the other, padded with zeros; None
-        where there are more than MOST in all."""
+    def variance(self, hold: csc_array) -> Vector | None:
+        """The diagonal of its inverse with what is held; of what is free all the same, that of the pseudo-inverse in the metric of its
+        diagonal. None where that leaves too much free."""
+        held = self.plus(hold)
+        nulls = held.nulls if held else None
+        if held is None or nulls is None:
+            return None
+        whole = held.plus(csc_array(nulls.local.multiply(self.near[:, None])))
+        if whole is None:
+            return None
+        found = whole.factor(self.near * RIDGE).diagonal()
+        return np.maximum(found - nulls.local.multiply(nulls.local).sum(1) - nulls.wide**2 @ nulls.value, 0)
+
+    def inside(self, rows: np.ndarray) -> list[csr_array] | None:
+        """Per set of unknowns `rows` (n, S), its own null directions (n, m), of no other unknowns; None where there are too many in all."""
         if self.nulls is None:
             return None
-        root, found = np.sqrt(self.near), []
+        root = np.sqrt(self.near)
+        every = [self.nulls.local, csc_array(self.nulls.wide)]
+        unit = csr_array(hstack(every)).multiply(root[:, None]).tocsr()
+        found = []
         for own in rows.T:
-            part = root[own, None] * self.nulls[own]  # of unit length where no other unknown takes part
-            if (part**2).sum() < INSIDE:
-                found.append(part[:, :0])
-                continue
-            square, V = np.linalg.eigh(part.T @ part)
-            found.append(self.nulls[own] @ V[:, square > INSIDE])
-        result = np.zeros((len(rows), max((f.shape[1] for f in found), default=0), len(found)))
-        for s, directions in enumerate(found):
-            result[:, : directions.shape[1], s] = directions
-        return result
+            part = csc_array(unit[own])
+            share = part.multiply(part).sum(0)
+            whole, mixed = share > INSIDE, (share > 1 - INSIDE) & (share <= INSIDE)
+            directions = [part[:, whole]]
+            if 0 < mixed.sum() <= MOST:
+                some = part[:, mixed].toarray()
+                square, V = np.linalg.eigh(some.T @ some)
+                directions.append(csc_array(some @ V[:, square > INSIDE]))
+            back = np.divide(1, root[own], out=np.zeros(len(own)), where=root[own] > 0)
+            found.append(csr_array(hstack(directions)).multiply(back[:, None]).tocsr())
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Factor:
-    """Cholesky factor of a block-tridiagonal matrix: inverses of the diagonal blocks, and the blocks below them."""
+class Nulls:
+    """Directions of no curvature: some that few unknowns take part in, `local` (unknowns, n), and `wide` ones (unknowns, m), with their
+    eigenvalues (m,) of the inverse."""
 
-    order: np.ndarray
-    inverse: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def of(cls, H: csr_array, order: np.ndarray, width: int) -> Factor | None:
-        """Block by block (Golub & Van Loan, Matrix Computations, section 4.5); None where a pivot is not positive."""
-        count = -(-len(order) // width)
-        place = np.empty(len(order), int)
-        place[order] = np.arange(len(order))
-        entries = H.tocoo()
-        row, column = place[entries.row], place[entries.col]
-        own, below = np.zeros((2, count, width, width))
-        own[-1, range(width), range(width)] = 1  # what the last block has too many
-        last = len(order) - (count - 1) * width
-        own[-1, range(last), range(last)] = 0
-        same, next_ = row // width == column // width, row // width == column // width + 1
-        own[row[same] // width, row[same] % width, column[same] % width] += entries.data[same]
-        below[column[next_] // width, row[next_] % width, column[next_] % width] += entries.data[next_]
-        with threadpool_limits(1):  # more threads lose more than they gain on blocks of hundreds
-            good = _factored(own, below)
-        return cls(order, own, below[:-1]) if good else None
-
-    def solve(self, b: Vector) -> Vector:
-        """The solution for b (unknowns,) or (unknowns, m)."""
-        count, width = self.inverse.shape[:2]
-        x = np.zeros((count * width, *b.shape[1:]))
-        x[: len(b)] = b[self.order]
-        x = x.reshape(count, width, *b.shape[1:])
-        for i in range(count):
-            x[i] = self.inverse[i] @ (x[i] - self.below[i - 1] @ x[i - 1] if i else x[i])
-        for i in reversed(range(count)):
-            x[i] = self.inverse[i].T @ (x[i] - self.below[i].T @ x[i + 1] if i + 1 < count else x[i])
-        result = np.empty(b.shape)
-        result[self.order] = x.reshape(count * width, *b.shape[1:])[: len(b)]
-        return result
-
-    def pivots(self) -> Vector:
-        """What was left of the diagonal, of each unknown after those before it."""
-        result = np.empty(len(self.order))
-        result[self.order] = np.diagonal(self.inverse, axis1=1, axis2=2).ravel()[: len(self.order)] ** -2.0
-        return result
-
-    def diagonal(self) -> Vector:
-        """Of the inverse, by the recurrence of Takahashi, Fagan & Chen (1973, PICA Proceedings 8, 63)."""
-        count, width = self.inverse.shape[:2]
-        found, later = np.empty((count, width)), np.zeros((width, width))
-        for i in reversed(range(count)):
-            inner = np.eye(width)
-            if i + 1 < count:
-                inner += self.below[i].T @ later @ self.below[i]
-            later = self.inverse[i].T @ inner @ self.inverse[i]
-            found[i] = np.diagonal(later)
-        result = np.empty(len(self.order))
-        result[self.order] = found.ravel()[: len(self.order)]
-        return result
+    local: csc_array
+    wide: np.ndarray
+    value: np.ndarray
 
 
-def _factored(own: np.ndarray, below: np.ndarray) -> bool:
-    """Diagonal blocks to inverses of those of the factor, and blocks below them to its own, in place; whether all are positive."""
-    for i in range(len(own)):
-        if i:
-            own[i] -= below[i - 1] @ below[i - 1].T
-        lower, fault = lapack.dpotrf(own[i], lower=1, clean=1)
-        if fault:
-            return False
-        own[i] = lapack.dtrtri(lower, lower=1)[0]
-        if i + 1 < len(own):
-            below[i] = below[i] @ own[i].T
-    return True
+def _without(unit: csr_array, V: np.ndarray) -> np.ndarray:
+    """V (unknowns, n) without its part in orthonormal directions; twice, for the inverse is 1 / RIDGE times as large along these."""
+    for _ in range(2):
+        V = V - unit @ (unit.T @ V)
+    return V
 
 
-def banded(problem: Coupled, points: Points, blocks: Blocks) -> Banded | None:
-    """The normal matrix of a problem on sums, where that is banded and small enough; else None."""
-    cells, count = problem.cells, problem.data.shape[1]
-    atoms = len(cells.base)
-    if not any(c.colours.near.shape[1] > 1 for c in problem.classes) or (2.0 * atoms) ** 2 * count > ENTRIES:
+def banded(problem: Coupled, points: Points, layout: Layout, blocks: Blocks) -> Banded | None:
+    """The normal matrix of a problem on sums; None where that is outside its layout, or not finite."""
+    made = assembled(problem, points, layout)
+    if made is None or not all(np.isfinite(a).all() for a in made):
         return None
-    padded = cells.place.shape[1]
-    apart = cells._replace(
-        base=np.arange(atoms) * padded, grid=np.zeros(atoms, np.int64), place=np.arange(padded)[None].copy()
-    )
-    at = (cells.base[:, None] + cells.place[cells.grid]).ravel()
-    value = np.ascontiguousarray(points.value[:, at])
-    taken = csr_array(points.matrix[np.concatenate([at, at + points.value.shape[1]])])
-    rows, columns, values = [], [], []
-    for number in range(2 * atoms):
-        change = np.zeros((2 * atoms, padded))
-        change[number, :count] = 1
-        parts = in_turns(coupling.curvature, problem.table, problem.stems, apart, value, change.reshape(2, -1))
-        image = sum(parts).reshape(2 * atoms, padded)
-        other, cell = np.nonzero(image[:, :count])
-        rows.append(other * padded + cell)
-        columns.append(number * padded + cell)
-        values.append(image[other, cell])
-    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
-    each = coo_array(entries, shape=(2 * atoms * padded, 2 * atoms * padded)).tocsr()
-    H = csr_array(taken.T @ (each @ taken)) + diags_array(problem.prior.precision)
-    free = diags_array(np.concatenate([c.free.ravel() for c in problem.classes]) * 1.0)
-    H = csr_array(free @ H @ free)
-    H = csr_array((H + H.T) / 2)
-    order = reverse_cuthill_mckee(H, symmetric_mode=True)
-    place = np.empty(len(order), int)
-    place[order] = np.arange(len(order))
-    found = H.tocoo()
-    width = int(np.abs(place[found.row] - place[found.col]).max(initial=0)) + 1
-    if not np.isfinite(H.data).all() or len(order) * 2.0 * width > NUMBERS or len(order) * 4.0 * width**2 > WORK:
-        return None
-    return Banded(H, order, width, blocks.diagonal(problem.count))
+    return Banded(layout, *made, blocks.diagonal(problem.count))

@@ -181,7 +181,7 @@ class _Fit:
         if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
             self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(active.all())
             self.made_at = at
-        inverse = self.blocks.inverse(damping).__matmul__
+        inverse = _lazily(lambda: self.blocks.inverse(damping))
         inverse = within(held, self.coarse.preconditioner(inverse, damping) if self.coarse else inverse)
         promise = systems.sum(right * inverse(right))
         near = np.isfinite(self.before)
@@ -232,6 +232,18 @@ class _Fit:
     def _wake(self, active: np.ndarray) -> None:
         """Only cells of active systems are worked on."""
         self.problem.wake(np.append(active, False)[self.of_cell].any(0))
+
+
+def _lazily(make: Callable[[], Blocks]) -> Callable[[np.ndarray], np.ndarray]:
+    """The product with what is made when first wanted."""
+    made: list[Blocks] = []
+
+    def apply(v: np.ndarray) -> np.ndarray:
+        if not made:
+            made.append(make())
+        return made[0] @ v
+
+    return apply
 
 
 def within(held: Held | None, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

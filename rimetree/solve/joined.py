@@ -148,11 +148,11 @@ class Joined(ABC):
         """The priors' part of chi2, per unknown."""
         return self.prior.precision * (x - self.prior.mean) ** 2
 
-    def sections(self) -> np.ndarray:
-        """Number of the class, interval and coefficients (WIDE at a time) that each unknown belongs to: what a block is part of."""
+    def sections(self, wide: int = WIDE) -> np.ndarray:
+        """Number of the class, interval and coefficients (`wide` at a time) that each unknown belongs to: what a block is part of."""
         parts, start = [], 0
         for c in self.classes:
-            own = c.coefficient[:, None] // WIDE * c.intervals + np.arange(c.intervals)
+            own = c.coefficient[:, None] // wide * c.intervals + np.arange(c.intervals)
             parts.append(start + own.ravel())
             start += int(own.max(initial=-1)) + 1
         return np.concatenate(parts)

@@ -7,16 +7,17 @@ that do not fit in memory: every product is one pass. Nothing is made that grows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..plan.residuals import Piece, Residuals
-from .banded import banded
+from .band_sums import Layout
+from .banded import Banded, banded
 from .cg import Blocks, Systems
-from .coupled import Coupled
-from .joined import Joined
+from .coupled import Coupled, Points
+from .joined import WIDE, Joined
 
 SEED = 0
 
@@ -101,9 +102,37 @@ class MatrixFree(Joined):
 class Summed(Coupled):
     """The same fit where equations separate and their sums over cells fit in memory: a product takes these instead of data."""
 
-    def coarse(self, points: Any, x: np.ndarray, blocks: Blocks) -> Any:
+    kept: dict[str, Layout | None] = field(default_factory=dict)
+    """The layout of the normal matrix."""
+
+    def matrix(self, points: Points, blocks: Blocks) -> Banded | None:
+        """All of the normal matrix, where that is banded and small enough."""
+        for _ in range(2):  # once more where other unknowns meet now
+            layout = self._layout(points)
+            if layout is None:
+                break
+            if made := banded(self, points, layout, blocks):
+                return made
+            self.kept.clear()
+        return None
+
+    def _layout(self, points: Points) -> Layout | None:
+        if "layout" not in self.kept:
+            self.kept["layout"] = Layout.of(self, points)
+        return self.kept["layout"]
+
+    def blocks(self, points: Points) -> Blocks:
+        """See `Joined.blocks`."""
+        self._layout(points)
+        return Coupled.blocks(self, points)
+
+    def sections(self, wide: int = WIDE) -> np.ndarray:
+        """See `Joined.sections`; small ones will do beside all of the matrix."""
+        return Coupled.sections(self, 1 if self.kept.get("layout") else wide)
+
+    def coarse(self, points: Points, x: np.ndarray, blocks: Blocks) -> Any:
         """See `Joined.coarse`: all of the normal matrix, where that is banded."""
-        return banded(self, points, blocks) or Coupled.coarse(self, points, x, blocks)
+        return self.matrix(points, blocks) or Coupled.coarse(self, points, x, blocks)
 
     def allowance(self, systems: Systems) -> np.ndarray:
         """See `Joined.allowance`."""
