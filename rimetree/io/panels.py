@@ -201,8 +201,8 @@ def _limits(curves: Curves) -> tuple[tuple[float, float], int]:
     margin = max(0.3 * (high - low), 2 * float(np.median(errors)))
     margin = margin if margin > least else least if curves.turn else 0.1 * abs(high) or 1.0
     limits = (
-        max(low - margin, float((values - errors).min()) - 0.1 * margin),
-        min(high + margin, float((values + errors).max()) + 0.1 * margin),
+        max(low - margin, float((values - errors).min()) - 0.2 * margin),
+        min(high + margin, float((values + errors).max()) + 0.2 * margin),
     )
     return limits, int(((values < limits[0]) | (values > limits[1])).sum())
 

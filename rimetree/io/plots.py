@@ -28,8 +28,8 @@ LINES = 5
 def plot(solutions: Solutions, folder: str | Path, units: Mapping[str, str] | None = None) -> list[Path]:
     """Draw all solutions as PNG files in `folder` (made where missing), whose paths are returned.
 
-    A Jones term gives amplitude and phase against time and against frequency; real Parms (and complex ones, where there
-    are no Jones terms) their value; a Solver of several intervals chi-squared before and after, and iterations, per
+    A Jones term gives amplitude and phase against time and against frequency; real Parms (and complex ones that are no elements
+    of Jones terms) their value; a Solver of several intervals chi-squared before and after, and iterations, per
     interval. What is trivial (amplitudes that are all 1, phases that are all 0) is left out. `units` of Parms by their
     label, where known: s is shown in ns, rad (an angle) in deg. Raises DataError where the folder cannot be written.
     """
@@ -62,11 +62,23 @@ def _figures(group: GroupSolutions, units: Mapping[str, str]) -> Iterator[tuple[
         if jones.jones.size:
             yield from _jones_figures(jones, place)
     for parm in group.parms:
-        if parm.values.size and not (np.iscomplexobj(parm.values) and group.jones):
+        if parm.values.size and not any(_element(parm, jones) for jones in group.jones):
             yield from _parm_figures(parm, place, units.get(parm.label, ""))
     for solver in group.solvers:
         if np.prod(solver.status.shape[1:]) > 1:  # one interval would be one dot
             yield f"solver_{solver.name}", solver_figure(solver, place)
+
+
+def _element(parm: ParmTable, jones: JonesTable) -> bool:
+    """Whether complex Parms are elements of a Jones term, which shows them: all their values are among those of their antennas."""
+    if not np.iscomplexobj(parm.values):
+        return False
+    rows = dict(zip(jones.antennas, jones.jones, strict=True))
+    own = [rows.get(qualifiers[0]) if qualifiers else None for qualifiers in parm.qualifiers]
+    return all(
+        row is not None and np.isin(values[np.isfinite(values)], row).all()
+        for values, row in zip(parm.values, own, strict=True)
+    )
 
 
 def _jones_figures(table: JonesTable, place: str) -> Iterator[tuple[str, Figure]]:

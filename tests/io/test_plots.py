@@ -187,13 +187,6 @@ def test_polynomials_are_drawn_over_their_intervals(tmp_path, monkeypatch):
     assert np.isnan(y[9]) and x[0] == 0 and x[8] == 100 and x[10] == 100 and x[-1] == 200
 
 
-def test_complex_parms_are_drawn_only_without_jones(tmp_path):
-    table = parm("gx", nt=3, value=2 + 1j)
-    assert names_of(tmp_path, parms=[table]) == ["gx_amplitude_time", "gx_phase_time"]
-    group = GroupSolutions("f", "0", [table], [jones(rate=0.0)], [])
-    assert len(plot(Solutions([group]), tmp_path)) == 1
-
-
 def test_solver_statistics_by_status(tmp_path, monkeypatch):
     table = solver()
     table.status[0, 4, 0], table.chi2[0, 4, 0], table.iterations[0, 4, 0] = Status.ITERATION_LIMIT, 5000.0, 60
@@ -266,3 +259,18 @@ def test_plotting_needs_no_display(monkeypatch, tmp_path):
     """No pyplot: its windows and global figures have no place in a batch program."""
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", SimpleNamespace())
     assert plots.plot(Solutions([GroupSolutions("f", "0", [], [jones(rate=0.0)], [])]), tmp_path)
+
+
+def test_complex_parms_are_drawn_unless_a_jones_term_shows_them(tmp_path):
+    """Differential gains have an antenna and a direction: no Jones term of antennas holds them."""
+    gains, off = jones(nt=12), np.exp(0.3j)
+    elements = parm("g", nt=12, value=1j)
+    elements.values[:, :, 0, 0, 0] = gains.jones[:, 0, :, 0, 0]
+    elements.values[1, 2] = np.nan
+    elements.names, elements.qualifiers = [f"g:ant{i}:x" for i in range(3)], [(f"ant{i}", "x") for i in range(3)]
+    assert names_of(tmp_path / "alone", parms=[elements]) == ["g_amplitude_time", "g_phase_time"]
+    directions = parm("dE", nt=12, value=off)
+    directions.qualifiers = [("ant0", "3C"), ("ant1", "3C"), ("ant2", "3C")]
+    assert not any(name.startswith("g_") for name in names_of(tmp_path / "gains", jones=[gains], parms=[elements]))
+    drawn = names_of(tmp_path, jones=[gains], parms=[elements, directions])
+    assert any(name.startswith("dE_phase_time") for name in drawn) and not any(name.startswith("g_") for name in drawn)
