@@ -14,13 +14,18 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 from . import coupled_blocks, coupling
+from .assembled import planned
 from .bilinear import Pairs, Squares, Stems
 from .cell_sums import CellSums
-from .cg import Blocks
+from .cg import Blocks, Systems
 from .coupling import Cells
+from .eliminated import Eliminated, eliminated
 from .joined import Joined
 from .simd import LANES
 from .threads import in_turns
+
+EXACT = 2e7
+"""Numbers of a normal matrix that may be made while a fit goes on."""
 
 OVERHEAD, PER_NUMBER = 2e7, 100
 """Operations of BLAS in the time that a product takes besides, and for each number of Gram matrices."""
@@ -109,6 +114,15 @@ class Coupled(Joined):
         """The Gauss-Newton matrix, J^T J and the precision of priors, times x."""
         parts = in_turns(coupling.curvature, self.table, self.stems, self.cells, points.value, points.change(x))
         return points.back(sum(parts)) + self.prior.precision * x
+
+    def labour(self, systems: Systems) -> float:
+        """See `Joined.labour`."""
+        plan = planned(self, systems)
+        return (plan.making + plan.factoring) / self.effort if plan.numbers <= EXACT else np.inf
+
+    def exact(self, points: Points, blocks: Blocks, systems: Systems) -> Eliminated:
+        """See `Joined.exact`."""
+        return eliminated(self, points, blocks, planned(self, systems))
 
     def blocks(self, points: Points) -> Blocks:
         """The diagonal blocks of J^T J: the unknowns of one class and interval that enter a product on the same side."""

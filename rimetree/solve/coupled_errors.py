@@ -37,8 +37,8 @@ CHEAP, INVERTING = 2e10, 3
 PROBES = 2, 24
 """Random probes of larger ones: at least, at most."""
 
-ACCURACY = 0.03
-"""Of errors from probes: probes are added until their scatter says so."""
+ACCURACY, TOLERABLE = 0.03, 0.05
+"""Of errors from probes: they are added until their scatter says so; and what they should reach at last."""
 
 SOLVES = (0.003, 120), (1e-5, 1000)
 """Residuals of probes, which what is held dominates, and products per solve; the second where there is more than gains, since a leakage or
@@ -185,7 +185,8 @@ def _probed(
         if len(ratios) > 1:
             ratio, doubt = shrunk(np.array(ratios), alike, some)
             times = max((doubt / ACCURACY) ** 2, 1)
-            if limit < np.inf and (len(ratios) * times > PROBES[1] or spent * (times - 1) > limit):
+            after = doubt * np.sqrt(len(ratios) / PROBES[1])
+            if limit < np.inf and (after > TOLERABLE or spent * (times - 1) > limit):
                 return ()
     result, start = [], 0
     for part in problem.split(own):

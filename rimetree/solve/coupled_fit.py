@@ -4,6 +4,9 @@ Valleys of chi2 in which little is determined (leakages and the phase between x 
 curved: a long step along one leaves it sideways, and damping would have to make all steps short. So a step that gains too
 little is corrected from where it led, by a linearisation there, and again from there as long as that helps, before it is
 judged (the second-order correction of constrained optimisation: Nocedal & Wright 2006, Numerical Optimization, section 15.6).
+
+Along such a valley conjugate gradients need hundreds of products, and stop short. Once a solve has taken longer than making the whole
+normal matrix, steps are exact. Corrections are not: these shall lead back into the valley, and an exact one would leap along it again.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from ..status import Status
 from ..telling import tell
 from .cg import Blocks, Solved, Systems, solve
+from .coarse import Coarse
 from .joined import Held, Joined, per_system
 from .settings import Settings
 
@@ -41,6 +45,9 @@ NEAR = 5e-3
 
 POOR, GOOD = 0.1, 0.6
 """Of the predicted gain: below the first a step is corrected, above the second the next is damped less."""
+
+BENT = 0.25
+"""Part of the predicted gain by which the true one may differ before chi2 is looked at along a step."""
 
 LARGEST_DAMPING = 1e10
 LEAST_DAMPING = 1e-6
@@ -102,7 +109,9 @@ class _Fit:
         self.status = np.full(n, Status.ITERATION_LIMIT, np.uint8)
         self.status[~np.isfinite(self.here.total)] = Status.DIVERGED
         self.iterations, self.damping = np.zeros(n, np.int32), np.full(n, float(settings.damping))
-        self.products = 0
+        self.products = self.most = 0
+        """Taken in all, and by one solve."""
+        self.labour = problem.labour(self.systems)
         self.allowance = problem.allowance(self.systems)
         self.coarse: Any = None
         self.made_at: _Place | None = None
@@ -163,10 +172,23 @@ class _Fit:
             above = trial.total - here.total
             trial = self._mixed(trial, second, poor & (second.total < trial.total))
             poor &= trial.total - here.total < HOPEFUL * above
+        trial = self._along(here, found, trial, predicted, active & ~small)
         self._judge(active, trial, predicted, small, least)
         near = abs(here.total - self.here.total - predicted) < 0.1 * predicted
         self.before = np.where(active & near, promise, np.inf)
         return bool((self.status == Status.ITERATION_LIMIT).any())
+
+    def _along(self, at: _Place, found: Solved, trial: _Place, predicted: np.ndarray, active: np.ndarray) -> _Place:
+        """Where chi2 is more or less curved along the step than J^T J says, since noise bends what it hardly determines: the lowest point
+        of the parabola through both ends with the slope at the first, if that is lower."""
+        ratio = (at.total - trial.total) / np.where(active, predicted, 1)
+        bent = active & (ratio >= POOR) & (np.abs(ratio - 1) > BENT)
+        if not bent.any():
+            return trial
+        self._wake(bent)
+        part = self.systems.spread(np.where(bent, 1 / np.maximum(2 - ratio, 0.25), 0.0))
+        other = self._at(self.problem.retract(at.x, part * found.x))
+        return self._mixed(trial, other, bent & (other.total < trial.total))
 
     def _newton(self, at: _Place, active: np.ndarray, least: np.ndarray) -> tuple[Solved, np.ndarray, np.ndarray]:
         """The damped step of the systems `active`, by how much it should lower chi2, and what the gradient alone promised."""
@@ -181,17 +203,20 @@ class _Fit:
         if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
             self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(active.all())
             self.made_at = at
+        exact = at is self.here and self.most > self.labour
+        near = self.problem.exact(at.points, self.blocks, systems) if exact else self.coarse
         inverse = _lazily(lambda: self.blocks.inverse(damping))
-        inverse = within(held, self.coarse.preconditioner(inverse, damping) if self.coarse else inverse)
+        inverse = within(held, near.preconditioner(inverse, damping) if near else inverse)
         promise = systems.sum(right * inverse(right))
-        near = np.isfinite(self.before)
+        known = np.isfinite(self.before)
         # quadratic convergence: Eisenstat & Walker 1996 (SIAM J. Sci. Comput. 17, 16), choice 2
-        accuracy = np.where(near, np.minimum(TRUNCATION, promise / np.where(near, self.before, 1)), TRUNCATION)
+        accuracy = np.where(known, np.minimum(TRUNCATION, promise / np.where(known, self.before, 1)), TRUNCATION)
         found = solve(
             within(held, lambda v: self.problem.product(at.points, v) + scale * v),
             right, inverse, systems, accuracy, SETTLED * least, PRODUCTS,
         )  # fmt: skip
         self.products += found.products
+        self.most = max(self.most, found.products)
         bend = systems.sum(found.x * (found.product - scale * found.x))
         return found, -2 * systems.sum(at.gradient * found.x) - bend, promise
 
@@ -226,7 +251,7 @@ class _Fit:
         """See `Minimum`."""
         weight, x = self.blocks.diagonal(self.problem.count), self.here.x
         moved, size = self.systems.sum(weight * (x - self.made) ** 2), self.systems.sum(weight * x**2)
-        good = self.coarse and not self.coarse.fresh and self.whole and (moved <= NEAR**2 * size).all()
+        good = isinstance(self.coarse, Coarse) and self.whole and (moved <= NEAR**2 * size).all()
         return (self.blocks, self.coarse) if good else None
 
     def _wake(self, active: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Coupled problems by elimination: exact steps, where conjugate gradients would need more work (see `assembled`).
+"""Coupled problems by elimination: exact steps where conjugate gradients would need more work, and errors (see `assembled`).
 
 With A the blocks of the class that is eliminated, C what they share with the other unknowns and B the matrix between these, all of it is
 the Schur complement S = B - C^T A^-1 C (Golub & Van Loan, Matrix Computations, section 4.2; in the bundle adjustment of photogrammetry it
@@ -65,8 +65,6 @@ class Eliminated:
 
     parts: Sequence[Parts]
     near: Vector
-    fresh = True
-    """See `Coarse`."""
 
     def preconditioner(
         self, inverse: Callable[[Vector], Vector], damping: Vector | None = None

@@ -113,6 +113,14 @@ class Joined(ABC):
         """What all stations have in common and chi2 hardly sees: it costs a few products."""
         return coarse(self.classes, x, lambda v: self.product(points, v), blocks)
 
+    def labour(self, systems: Systems) -> float:
+        """Products that take as long as `exact`; infinitely many where that is not possible."""
+        return np.inf
+
+    def exact(self, points: Any, blocks: Blocks, systems: Systems) -> Any:
+        """Like `coarse`, but the whole matrix of some systems."""
+        raise NotImplementedError
+
     def allowance(self, systems: Systems) -> np.ndarray:
         """How many times `tol` the next step may promise in each system that has converged: once for each interval of each class."""
         seen = systems.label < systems.count
