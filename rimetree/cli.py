@@ -17,6 +17,7 @@ import typer
 
 from .errors import ConfigError, RimetreeError
 from .graph.relief import seldom
+from .interrupts import certain
 
 EXITS = (
     "Exit code: 0 all was done and all solutions converged; 1 your input is wrong (the message says what to do); "
@@ -49,6 +50,7 @@ Chosen = Annotated[list[str] | None, typer.Option("-o", "--option", help="key=va
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. `--debug`, anywhere, shows tracebacks."""
     seldom()
+    certain()
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
     sys.exit(_run(words, debug=words != given or bool(os.environ.get("RIMETREE_DEBUG"))))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from ..graph.node import Family
 from ..plan.depends import Depends
 from ..plan.flags import changed
@@ -165,6 +166,10 @@ def correlations(corrs: Sequence[str]) -> tuple[int, ...]:
     for basis in (("XX", "XY", "YX", "YY"), ("RR", "RL", "LR", "LL")):
         if any(c in basis for c in corrs):
             return tuple(corrs.index(c) if c in corrs else -1 for c in basis)
+    if {"Q", "U", "V"} & set(corrs):
+        raise DataError(
+            f"the data are Stokes {' '.join(corrs)}, and what is solved and applied is of receptors; convert them to XX XY YX YY"
+        )
     if "I" in corrs:
         return (corrs.index("I"), -1, -1, -1)
     return (-1, -1, -1, -1)

@@ -104,12 +104,29 @@ def read_metadata(path: Path) -> Metadata:
                 f"{path}: DATA_DESCRIPTION row {ddid} names spectral window {spw} and polarization {pol}, "
                 f"but there are {len(window)} and {len(corrs)}; the Measurement Set is damaged"
             )
+    _check_axes(path, [(freq, width) for _, freq, width in window], corrs)
     return Metadata(
         [Antenna(i, names[i], np.asarray(xyz, float), str(mount)) for i, (_, xyz, mount) in enumerate(antenna)],
         [Field(i, str(n), *_direction(path, i, d)) for i, (n, d) in enumerate(field)],
         [Spw(i, str(n), np.asarray(f, float), np.abs(w)) for i, (n, f, w) in enumerate(window)],
         [(int(spw), corrs[pol]) for spw, pol in description],
     )
+
+
+def _check_axes(path: Path, windows: Sequence[tuple[Any, Any]], corrs: Sequence[tuple[str, ...]]) -> None:
+    """Raise DataError where channels have no frequencies, or correlations are not told apart."""
+    for row, (freq, width) in enumerate(windows):
+        if np.shape(freq) != np.shape(width) or not (np.isfinite([freq, width]).all() and np.min(freq) > 0):
+            raise DataError(
+                f"{path}: SPECTRAL_WINDOW row {row}: expected a positive frequency in CHAN_FREQ and a width in CHAN_WIDTH for each "
+                "channel; the Measurement Set is damaged"
+            )
+    for row, names in enumerate(corrs):
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"{path}: POLARIZATION row {row} has correlations {' '.join(names)}, expected different ones; "
+                "the Measurement Set is damaged"
+            )
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -59,11 +59,15 @@ class MeasurementSet:
         self.path = Path(path)
         self.selection = Selection(field, spw, scans, channels, antennas, taql, intent)
         self._table = open_main(self.path)
-        self._meta = read_metadata(self.path)
         self._spare: list[Buffers] = []  # of readers that have ended, for the next ones
-        self._index = RowIndex.read(self._table)
-        self._check_index()
-        index = self._select()
+        try:
+            self._meta = read_metadata(self.path)
+            self._index = RowIndex.read(self._table)
+            self._check_index()
+            index = self._select()
+        except BaseException:
+            self._table.close()  # or casacore would go on with this table where another takes its place
+            raise
         pairs = distinct(index.antenna1, index.antenna2)
         used = [self._meta.antennas[i] for i in sorted({i for pair in pairs for i in pair})]
         names = [antenna.name for antenna in self._meta.antennas]
@@ -265,7 +269,8 @@ class MeasurementSet:
         if spec.taql is not None:
             keep &= np.isin(index.row, self._query(spec.taql))
         if not keep.any():
-            raise NothingSelected(f"{self.path}: no cross-correlations with {spec}. {self._contents()}")
+            wanted = "" if spec == Selection() else f" with {spec}"
+            raise NothingSelected(f"{self.path}: no cross-correlations{wanted}. {self._contents()}")
         return index.where(keep)
 
     def _query(self, condition: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError, nearest
 from .subtables import write_subtables
+from .table import opened_here
 
 VLA = np.array([-1601185.4, -5041977.5, 3554875.9])
 """Centre of the VLA, ITRF in m."""
@@ -75,6 +76,8 @@ def simulate(
     target = Path(path)
     if target.exists() and not overwrite:
         raise DataError(f"{target}: exists already; choose another name, or overwrite it explicitly")
+    if target.exists() and opened_here(target):
+        raise DataError(f"{target}: is open in this program; close it before it is overwritten, as `with` does for you")
     plan = _plan(antennas, times, freqs, scans, fields, corrs, phase_dir, noise)
     with _appearing(target) as building:
         try:

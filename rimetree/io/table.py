@@ -89,6 +89,17 @@ def writing(path: Path, what: str) -> Iterator[Any]:
         restore(path)
 
 
+def opened_here(path: Path) -> bool:
+    """Whether this process has a file of a table open. casacore would go on reading it where another takes its place; unknown,
+    hence False, on systems without /proc."""
+    inside = f"{path.resolve()}/"
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):  # that of the listing itself is closed already
+            if os.readlink(descriptor).startswith(inside):
+                return True
+    return False
+
+
 def lock_holder(path: Path) -> str:
     """` (process 1234)` where another process holds a read or write lock on the table, else an empty string.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from ..errors import ConfigError
 from ..quantity import hertz, seconds
@@ -16,6 +16,10 @@ from .mistakes import Mistakes, Place, Source
 
 Names = str | int | list[str | int] | None
 Spw = str | int | list[str | int] | None
+
+
+Listed = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""Names, or one."""
 
 
 class Block(BaseModel):
@@ -42,8 +46,8 @@ def _choices(block: Block, wrong: Mistakes, count: int, valid: Mapping[str, tupl
 class External(Block):
     """Solutions of earlier runs that are applied before anything is solved."""
 
-    tables: list[str] = Field(min_length=1)
-    jones: list[str] = Field(min_length=1)
+    tables: Listed = Field(min_length=1)
+    jones: Listed = Field(min_length=1)
     fields: list[Any] | None = None
     field_select: str | list[str] = "nearest_time"
     time_interp: str | list[str] = "nearest"
@@ -90,7 +94,7 @@ class Solve(Block):
 
     ms: str | list[str]
     output: str
-    jones: list[str]
+    jones: Listed
     joint: list[str] | Literal["none"] | None = None
     ref_ant: str | int = "auto"
     field: Any = None
@@ -120,11 +124,6 @@ class Solve(Block):
     taql: str | None = None
     antennas: Names = None
     _steps: list[Step] = PrivateAttr(default_factory=list)
-
-    @field_validator("jones", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @field_validator("rfi_threshold", "residual_threshold", "memory_limit_gb", "tol", mode="before")
     @classmethod
@@ -222,7 +221,7 @@ class Apply(Block):
     """Correct data with solutions, listed in the order in which they were solved: the first is outermost."""
 
     ms: str | list[str]
-    jones: list[str] = Field(min_length=1)
+    jones: Listed = Field(min_length=1)
     tables: str | list[str]
     input_col: str = "DATA"
     output_col: str = "CORRECTED_DATA"

@@ -460,3 +460,20 @@ def test_full_disk(kit, limit, sink, message):
     ms = rt.MeasurementSet(o.path)
     np.testing.assert_array_equal(kit.getcol(o.path, "DATA"), data)
     assert kit.diagonal(ms).forest().run(ms, old, overwrite=True, progress=False).converged
+
+
+def test_stokes_parameters_are_not_taken_for_correlations_of_receptors(make_ms, edit):
+    """Their I would be solved as XX, and Q, U, V left out."""
+    path = make_ms()
+    with edit(path / "POLARIZATION") as table:
+        table.putcell("CORR_TYPE", 0, np.array([1, 2, 3, 4], np.int32))
+    with rt.MeasurementSet(path) as ms:
+        ns = rt.Scope()
+        for p in ms.antennas:
+            ns.g(p) << Meq.Parm(1 + 0j, tags="g")
+            ns.G(p) << Meq.Matrix22(ns.g(p), 0, 0, ns.g(p))
+        for p, q in ms.baselines:
+            ns.eq(p, q) << Meq.Condeq(Meq.MatrixMultiply(ns.G(p), Meq.ConjTranspose(ns.G(q))), Meq.Spigot(p, q, "DATA"))
+        ns.solve << Meq.Solver(*ns.eq, solvable="g")
+        with pytest.raises(rt.DataError, match="the data are Stokes I Q U V, and what is solved"):
+            ns.forest().run(ms, progress=False)

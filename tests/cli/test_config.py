@@ -240,6 +240,13 @@ def test_windows():
             syntax.windows(wrong, valid)
 
 
+def test_one_term_needs_no_list():
+    config = check(
+        {"solve": {"ms": "x", "output": "y", "jones": "G"}, "apply": {"ms": "x", "jones": "G", "tables": "y"}}
+    )
+    assert (config.solve[0].jones, config.apply[0].jones, config.apply[0].tables) == (["G"], ["G"], ["y"])
+
+
 def test_keys_are_counted_by_kind():
     assert syntax.keys(["K", "G", "D", "G", "G", "mine.MyTerm"]) == ["K0", "G0", "D0", "G1", "G2", "MyTerm0"]
 

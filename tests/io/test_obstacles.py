@@ -146,7 +146,7 @@ def test_no_rows(make_ms):
 
 def test_only_autocorrelations(raw_ms):
     path = raw_ms([(0, 0, 0.0, 1, 0, 0), (1, 1, 0.0, 1, 0, 0)], [(1, ("XX",))])
-    with pytest.raises(DataError, match="no cross-correlations with everything. There are only auto-correlations"):
+    with pytest.raises(DataError, match="no cross-correlations. There are only auto-correlations"):
         MeasurementSet(path)
 
 
@@ -164,3 +164,33 @@ def test_time_that_is_no_number(make_ms, edit):
         main.putcell("TIME", 3, np.nan)
     with pytest.raises(DataError, match="TIME holds NaN or Inf"):
         MeasurementSet(path)
+
+
+def test_windows_without_frequencies_and_correlations_that_are_the_same(make_ms, edit):
+    for value in (np.nan, 0.0, np.inf):
+        path = make_ms(overwrite=True)
+        with edit(path / "SPECTRAL_WINDOW") as table:
+            freq = table.getcell("CHAN_FREQ", 0)
+            freq[2] = value
+            table.putcell("CHAN_FREQ", 0, freq)
+        with pytest.raises(DataError, match="SPECTRAL_WINDOW row 0: expected a positive frequency"):
+            MeasurementSet(path)
+    path = make_ms(overwrite=True)
+    with edit(path / "POLARIZATION") as table:
+        table.putcell("CORR_TYPE", 0, np.array([9, 9, 12, 12], np.int32))
+    with pytest.raises(DataError, match="POLARIZATION row 0 has correlations XX XX YY YY, expected different ones"):
+        MeasurementSet(path)
+
+
+def test_a_set_that_is_open_is_not_overwritten_and_one_that_could_not_be_opened_is_not_open(make_ms, edit):
+    path = make_ms()
+    with MeasurementSet(path) as ms, pytest.raises(DataError, match="is open in this program; close it before"):
+        make_ms(overwrite=True)
+    assert len(ms.antennas) == 4
+    with edit(path) as table:
+        table.putcol("TIME", np.full(table.nrows(), np.nan))
+    with pytest.raises(DataError, match="TIME holds NaN") as kept:  # its traceback holds the set
+        MeasurementSet(path)
+    make_ms(overwrite=True, antennas=5)
+    with MeasurementSet(path) as ms:
+        assert len(ms.antennas) == 5 and kept.tb is not None
