@@ -80,18 +80,22 @@ class Plan:
 
 
 def planned(problem: Coupled, systems: Systems) -> Plan:
-    """The class that it costs least to eliminate."""
+    """The one that costs least."""
+    return min(plans(problem, systems), key=lambda plan: plan.factoring)
+
+
+def plans(problem: Coupled, systems: Systems) -> list[Plan]:
+    """To eliminate each class, and none."""
     ends = np.cumsum([c.size for c in problem.classes])
     order = np.argsort(systems.label, kind="stable")
     unknowns = np.split(order, np.searchsorted(systems.label[order], np.arange(1, systems.count + 1)))[: systems.count]
     making = sum(c.count for c in problem.classes) * (
         problem.effort + PER_ENTRY * problem.cells.place.shape[1] * len(problem.cells.base)
     )
-    plans = [
+    return [
         Plan(c, [_layout(problem, own, c, ends) for own in unknowns if len(own)], making)
         for c in range(-1, len(problem.classes))
     ]
-    return min(plans, key=lambda plan: plan.factoring)
 
 
 def _layout(problem: Coupled, own: np.ndarray, chosen: int, ends: np.ndarray) -> Layout:

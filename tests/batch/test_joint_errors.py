@@ -9,7 +9,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.solve import coupled_errors
+from rimetree.solve import assembled, coupled_errors
 
 STATIONS, SLOTS, CHANS, TRIALS = 6, 8, 10, 20
 
@@ -70,6 +70,35 @@ def test_pulls_have_unit_width(kit: Any, monkeypatch: pytest.MonkeyPatch, way: s
     for words in ("the scale between g and b", "tau and the slope in frequency of the phase of b"):
         assert any(words in note for note in report.notes)
     assert any("random probes, to about" in note for note in report.notes) == (way == "probes")
+
+
+def test_errors_are_the_same_whatever_is_eliminated(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The normal matrix as a whole, without each of the three classes, and where random probes would be too few."""
+    rng = np.random.default_rng(2)
+    gain = np.exp(1j * rng.uniform(-1, 1, (SLOTS, STATIONS)))[:, :, None, None]
+    o = kit.observe(
+        antennas=STATIONS,
+        times=(5e9, SLOTS, 10.0),
+        freqs=(1.4e9, CHANS, 1e6),
+        noise=0.3,
+        gain=lambda shape: gain * np.ones(shape),
+    )
+    forest = delays_gains_bandpass(rt.MeasurementSet(o.path))
+    ways: list[list[np.ndarray]] = []
+    for chosen in (0, 1, 2, 3, None):
+        with monkeypatch.context() as patch:
+            if chosen is None:
+                patch.setattr(coupled_errors, "CHEAP", 0)
+                patch.setattr(coupled_errors, "TOLERABLE", 1e-9)
+            else:
+                patch.setattr(coupled_errors, "planned", lambda p, s, k=chosen: assembled.plans(p, s)[k])
+            report = forest.run(rt.MeasurementSet(o.path), progress=False)
+        assert not any("probes" in note for note in report.notes)
+        ways.append([report.tables.parm(name).errors for name in ("tau", "g", "b")])
+    for other in ways[1:]:
+        for one, two in zip(ways[0], other, strict=True):
+            assert (one > 0).all()
+            np.testing.assert_allclose(two, one, rtol=1e-5)
 
 
 def test_phases_by_themselves(kit):
