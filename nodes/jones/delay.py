@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rimetree.graph.node import Function, child
+from rimetree.graph.node import Function, Law, child
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, expect
 from rimetree.ring import NUMBERS, Plane, Tensor
@@ -23,6 +23,7 @@ class Delay(Function):
 
     coordinates = ("freq",)
     real = True
+    law = Law(sums=("delay", "phase"), of_parts=(("Delay", "Delay", 1),), mirror="negative")
     delay = child(unit="s", help="delay; positive is late")
     phase = child(unit="rad", help="phase at frequency 0; left out: 0", many=True, least=0)
 

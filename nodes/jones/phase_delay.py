@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rimetree.graph.node import Function, child, option
+from rimetree.graph.node import Function, Law, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import expect
 from rimetree.ring import NUMBERS, Plane, Tensor
@@ -27,6 +27,7 @@ class PhaseDelay(Function):
 
     coordinates = ("freq",)
     real = True
+    law = Law(sums=("uvw",), of_parts=(("PhaseDelay", "PhaseDelay", 1),), mirror="negative")
     lmn = child(dims=(3,), help="direction cosines l, m, n")
     uvw = child(dims=(3,), unit="m", help="u, v, w")
     sign = option(-1, choices=(-1, 1), help="sign of the exponent")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rimetree.graph import kinds
-from rimetree.graph.node import Elementwise, child, option
+from rimetree.graph.node import Elementwise, Law, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.math.real import real_only, require_real
 
@@ -18,6 +18,7 @@ from rimetree.nodes.math.real import real_only, require_real
 class Divide(Elementwise):
     """a / b; infinite or NaN where b is 0."""
 
+    law = Law(proportional="a", product="b", mirror="conjugate")
     a = child(help="numerator, any unit")
     b = child(help="denominator, any unit")
 
@@ -75,6 +76,7 @@ class Atan2(Elementwise):
 class Polar(Elementwise):
     """amplitude * e^(i phase)."""
 
+    law = Law(proportional="amplitude", like=("Exp", 1j))
     amplitude = child(help="any unit")
     phase = child(unit="rad", help="real phase")
 

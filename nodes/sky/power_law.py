@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rimetree.graph.node import Function, child, option
+from rimetree.graph.node import Function, Law, child, option
 from rimetree.graph.registry import node
 from rimetree.nodes.tensor.shapes import Examples, expect
 from rimetree.ring import Element, Plane, Tensor
@@ -22,6 +22,7 @@ class PowerLaw(Function):
 
     coordinates = ("freq",)
     real = True
+    law = Law(proportional="flux")
     flux = child(unit="Jy", help="flux density at freq0")
     index = child(help="spectral index")
     freq0 = child(unit="Hz", help="reference frequency")

@@ -14,6 +14,7 @@ from ..plan.depends import depends
 from ..plan.flags import needs
 from ..plan.lookup import lookup_template
 from ..plan.lower import Source
+from ..plan.rewrite import rewritten
 from ..plan.shapes import shapes
 from ..plan.subset import subset
 from ..plan.template import Template, open_template
@@ -152,6 +153,7 @@ def layout(forest: Forest, baselines: Baselines) -> Layout:
 
 
 def _layout(forest: Forest, baselines: Baselines) -> Layout:
+    forest = rewritten(forest)
     families = forest.families
     wanted = {n: np.arange(f.size) for n, f in enumerate(families) if f.cls.role in ("solver", "sink")}
     if not wanted:
@@ -181,24 +183,28 @@ class NodeNames:
     """Names and script lines of the members of a subset."""
 
     def __init__(self, forest: Forest, sub: Any) -> None:
-        self._forest, self._sub = forest, sub
+        self.forest, self.sub = forest, sub
 
     def name_of(self, family: int, member: int) -> str:
         """Full name of a node."""
-        return self._forest.name_of(family, int(self._sub.members[family][member]))
+        return self.forest.name_of(family, int(self.sub.members[family][member]))
+
+    def class_of(self, family: int, member: int) -> str:
+        """Name of the class of a node, as it was written."""
+        return self.forest.class_of(family, int(self.sub.members[family][member]))
 
     def where(self, family: int, member: int) -> str:
         """Script line of a node."""
-        return self._forest.where(family, int(self._sub.members[family][member]))
+        return self.forest.where(family, int(self.sub.members[family][member]))
 
     def qualifiers(self, family: int, member: int) -> tuple[Any, ...]:
         """Qualifiers of a node's name; none where it is anonymous."""
         name = self.name_of(family, member)
-        return tuple(self._forest.qualifiers(name)) if name in self._forest.names else ()
+        return tuple(self.forest.qualifiers(name)) if name in self.forest.names else ()
 
     def order(self, family: int, member: int) -> int:
         """Position in the forest."""
-        return int(self._sub.members[family][member])
+        return int(self.sub.members[family][member])
 
 
 def _baselines(found: Layout, number: int, baselines: Baselines, issues: list[Issue]) -> np.ndarray:

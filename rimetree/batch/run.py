@@ -66,7 +66,8 @@ def run(
     try:
         return runner.execute()
     except NodeFailure as failure:
-        raise explained(forest, failure, getattr(runner.found.forest, "_sub", None)) from failure
+        names = runner.found.forest
+        raise explained(names.forest, failure, names.sub) from failure
 
 
 def compiled(forest: Forest, data: Any, memory: float | None = None) -> tuple[list[GroupRun], list[TilePlan]]:

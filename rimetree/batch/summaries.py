@@ -40,7 +40,7 @@ def _failures(run: GroupRun) -> list[str]:
             found.setdefault(failure.family, failure)
     forest = run.found.forest
     return [
-        f"{forest.name_of(f.family, f.member)} ({run.families[f.family].cls.__name__}) "
+        f"{forest.name_of(f.family, f.member)} ({forest.class_of(f.family, f.member)}) "
         f"({forest.where(f.family, f.member)}): {f}"
         for f in found.values()
     ]

@@ -96,6 +96,10 @@ class Forest:
         """A node's first name; for a nameless one its class and children, as "ConjTranspose(G:p)"."""
         return self._text(family, member, 3)
 
+    def class_of(self, family: int, member: int) -> str:
+        """The name of a node's class."""
+        return self.families[family].cls.__name__
+
     def _text(self, family: int, member: int, depth: int) -> str:
         name = self._names.text(int(self._offsets[family]) + member)
         if name is not None:

@@ -104,6 +104,27 @@ def option(
     return Option(default, what, help, unit, per_member, required, what.example if example is None else example)
 
 
+class Law(NamedTuple):
+    """How values of a class at sums and products follow from those at their parts, so that a solver can take them apart.
+
+    True for all values of the children, element by element, NaN and infinities included up to which of the two there is;
+    `check_node` tries them.
+    """
+
+    proportional: str = ""
+    """A child to which the value is proportional: f(a, x) = a f(1, x)."""
+    sums: tuple[str, ...] = ()
+    """Children at whose sums, taken together, the value is a sum of products of values at the parts."""
+    of_parts: tuple[tuple[str, str, int], ...] = ()
+    """These products: f(x + y) = sum of sign * first(x) * second(y), as (class of first, class of second, sign)."""
+    product: str = ""
+    """A child at whose products the value is the product of values: f(x y) = f(x) f(y)."""
+    mirror: Literal["", "conjugate", "negative"] = ""
+    """f(conj x) = conj f(x) of the children `sums` or `product`; or f(-x) = conj f(x)."""
+    like: tuple[str, complex] | None = None
+    """f(1, x) is this other class at so many times x."""
+
+
 class Unusable(TypeError):
     """What a node's function returned is of no use; the message, which names no node, says why."""
 
@@ -132,6 +153,9 @@ class NodeClass:
 
     sees_flags: ClassVar[bool] = False
     """Whether the value depends on flags: `compute` of a Function then gets the children's as keyword `flags`."""
+
+    law: ClassVar[Law | None] = None
+    """What is known of values at sums and products."""
 
     numpy: ClassVar[bool | None] = None
     """Whether `compute` needs arrays of numpy's, not JAX's; None: found out by trying. It is then called on the host."""

@@ -85,7 +85,7 @@ def evaluate(forest: Forest, root: Any, cells: Cells, oracle: bool = False) -> R
 def explained(forest: Forest, failure: NodeFailure, sub: Subset | None = None) -> ForestError:
     """A failure of a family as an error that names its first node and the script line."""
     member = int(sub.members[failure.family][failure.member]) if sub else failure.member
-    node = f"{forest.name_of(failure.family, member)} ({forest.families[failure.family].cls.__name__})"
+    node = f"{forest.name_of(failure.family, member)} ({forest.class_of(failure.family, member)})"
     return ForestError([Issue(node, forest.where(failure.family, member), str(failure))])
 
 

@@ -15,6 +15,7 @@ from ..parms.intervals import freq_intervals, time_intervals
 from .depends import Depends, depends
 from .explain_solver import explain_solvers
 from .lookup import lookup_template
+from .rewrite import rewritten
 from .shapes import shapes
 from .subset import Subset, subset
 from .template import NodeFailure, Template, open_template
@@ -66,15 +67,8 @@ def explain(forest: Forest, root: str | None = None, data: Any = None) -> str:
     Raises RimetreeError where there is no such node, ForestError where children do not fit.
     """
     grid = Grid.of(data)
-    if root is None:
-        wanted = {n: np.arange(f.size) for n, f in enumerate(forest.families)}
-        title = "forest"
-    else:
-        family, member = forest.find(str(root))
-        wanted, title = {family: np.array([member])}, str(root)
-    sub = subset(forest.families, wanted)
-    templates, real = _shapes(forest, sub, grid)
-    known = depends(sub.families, {n: grid.parm_axes(f) for n, f in sub.families.items() if f.cls.role == "parm"})
+    title = "forest" if root is None else str(root)
+    sub, templates, real, known = _known(forest, root, grid)
     nodes = sum(family.size for family in sub.families.values())
     head = f"{title}: {_plural(nodes, 'node')} in {_plural(len(sub.families), 'family')}"
     sizes = ", ".join(f"{name} {size}" for name, size in grid.sizes.items())
@@ -83,8 +77,26 @@ def explain(forest: Forest, root: str | None = None, data: Any = None) -> str:
         head += f"; {_work(sub, templates, known, grid)}"
     rows = [_row(forest, sub, n, templates, real, known[n], _solved(sub.families), grid) for n in sub.families]
     lines = [head, *_table(("#", "class", "nodes", "first", "children", "value", "varies", "kept for", "bytes"), rows)]
-    lines += explain_solvers(forest, sub, templates, known)
+    solved = rewritten(forest)
+    if solved is not forest:
+        sub, templates, real, known = _known(solved, root, grid)
+    lines += explain_solvers(solved, sub, templates, known)
     return "\n".join([*lines, "", *_legend(rows)])
+
+
+Known = tuple[Subset, dict[int, Template], dict[tuple[int, int], bool], dict[int, Depends]]
+
+
+def _known(forest: Forest, root: str | None, grid: Grid) -> Known:
+    """Of all nodes of a forest, or of those that `root` needs: families, shapes, which elements are real, and what they depend on."""
+    wanted = {n: np.arange(f.size) for n, f in enumerate(forest.families)}
+    if root is not None:
+        family, member = forest.find(str(root))
+        wanted = {family: np.array([member])}
+    sub = subset(forest.families, wanted)
+    templates, real = _shapes(forest, sub, grid)
+    parms = {n: grid.parm_axes(f) for n, f in sub.families.items() if f.cls.role == "parm"}
+    return sub, templates, real, depends(sub.families, parms)
 
 
 def _shapes(forest: Forest, sub: Subset, grid: Grid) -> tuple[dict[int, Template], dict[tuple[int, int], bool]]:

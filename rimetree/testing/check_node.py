@@ -22,6 +22,7 @@ from ..plan.xla import jax
 from ..ring import NUMBERS, Plane, Tensor
 from .calling import apply_class, defaults, stacked, tensor
 from .exact import Exact
+from .laws import law_sides
 
 Example = tuple[Sequence[Any], Mapping[str, Any]]
 
@@ -44,7 +45,7 @@ def check_node(cls: type[NodeClass] | Maker, examples: Iterable[Example] | None 
     constant or vary over time only, frequency only or a mixture give the value of the same children spread out, with
     the same dims; so does a single cell; a batch equals its members; jvp equals central differences; 0 and 1 known when
     compiling equal arrays of them; a Ring class uses ring operations only; the children of a commutative class may
-    change places. `examples` replaces the class's own `example()`.
+    change places; what a class declares as its `law` holds. `examples` replaces the class's own `example()`.
     """
     if isinstance(cls, Maker):
         cls = get(cls.cls if isinstance(cls.cls, str) else cls.cls.__name__)
@@ -127,6 +128,7 @@ class _Check:
         if issubclass(self.cls, Ring):
             self.check_ring()
         self.check_constants()
+        self.check_law()
         if self.cls.commutative:
             self.close("with its children in another order", self.evaluate(self.children[::-1], self.grid), self.full)
 
@@ -211,6 +213,16 @@ class _Check:
         except Exception as error:  # the function is the author's: it may raise anything
             raise AssertionError(f"{self.cls.__name__} {where}: {error!r} ({self.label})") from error
         self.close(where, got, expected)
+
+    def check_law(self) -> None:
+        """What the class declares of its values at sums and products."""
+
+        def value(cls: type[NodeClass], children: Sequence[Any], options: Mapping[str, Any]) -> Any:
+            kids = [tensor(child, self.rank) for child in children]
+            return np.asarray(stacked(apply_class(cls, kids, options, self.grid), self.rank))
+
+        for what, got, expected in law_sides(self.cls, self.children, self.options, value, self.random):
+            self.close(f"{what} (its law)", got, expected, 1e-9)
 
     def check_ring(self) -> None:
         """The function must work on elements that can do nothing but + - * and conjugate()."""

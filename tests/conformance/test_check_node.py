@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rimetree.graph import registry
-from rimetree.graph.node import Elementwise, Function, Ring, child, option
+from rimetree.graph.node import Elementwise, Function, Law, Ring, child, option
 from rimetree.ring import Plane, Tensor
 from rimetree.testing import check_node
 
@@ -52,6 +52,22 @@ def on_arrays(function):
 def test_planted_faults(base, function, message):
     with pytest.raises(AssertionError, match=message):
         check_node(make(base, function))
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        (Law(proportional="x"), "proportional to x"),
+        (Law(sums=("x",), of_parts=(("Exp", "Exp", 1),)), "at a sum"),
+        (Law(product="x"), "at a product"),
+        (Law(product="x", mirror="negative"), "at a product"),
+    ],
+)
+def test_laws_that_do_not_hold(law, message):
+    cls = make(Elementwise, lambda x: jnp.sin(x) + 2)
+    cls.law = law
+    with pytest.raises(AssertionError, match=message):
+        check_node(cls)
 
 
 def test_ring_class_that_divides():
