@@ -23,6 +23,7 @@ import numpy as np
 from ..solve.coupled import Coupled
 from ..solve.coupled_fit import Minimum, fit
 from ..solve.settings import Settings
+from ..solve.unwinding import unwound
 from ..status import Status
 from .fit import Fitted
 from .following import SIGNIFICANT, excess
@@ -58,7 +59,7 @@ class Starts:
         fitted = self._begin(self.following if self.joint.start == "previous" else ())
         self.joint.leave_out(self.sums, fitted)
         self.problem = self.joint.problem(self.sums)
-        self.found = self._followed(fit(self.problem, self.sums.start(), self.settings))
+        self.found = self._followed(self._fit(self.sums.start()))
         for begin in self.others:
             if not self._doubtful():
                 break
@@ -66,11 +67,15 @@ class Starts:
             again = begin()
             if again is None:
                 continue
-            other = self._followed(fit(self.problem, self.sums.start(), self.settings))
+            other = self._followed(self._fit(self.sums.start()))
             lower = self._lower(other)
             fitted = self._chosen(fitted, again, lower)
             self.found = self._mixed(self.found, other, lower)
         return self.problem, self.found, fitted, bool(self.others and self._misfits().any())
+
+    def _fit(self, x: np.ndarray) -> Minimum:
+        found = fit(self.problem, unwound(self.problem.points, x), self.settings)
+        return replace(found, x=unwound(self.problem.points, found.x))
 
     def _begin(self, first: Sequence[int]) -> list[Fitted]:
         return self.joint.begin(self.sums.span, self.settings, self.sums, first)
@@ -85,7 +90,7 @@ class Starts:
             chi2 = self.problem.slopes(self.problem.points(x), x)[1].sum()
             if chi2 < least:
                 least, start = chi2, x
-        other = fit(self.problem, start, self.settings)
+        other = self._fit(start)
         if not self._lower(other).any():
             return None
         self.sums.put(other.x)
@@ -122,7 +127,7 @@ class Starts:
             return one
         if not lower.all():
             x = np.where(one.systems.spread(lower.astype(float)) > 0, other.x, one.x)
-            other = fit(self.problem, x, self.settings)
+            other = self._fit(x)
         return replace(other, iterations=one.iterations + other.iterations)
 
     def _chosen(self, fitted: list[Fitted], again: list[Fitted], lower: np.ndarray) -> list[Fitted]:
@@ -147,7 +152,7 @@ class Starts:
             self.sums.put(found.x)
             for i in drifting:
                 self.joint.spread(i, self.sums.span, self.settings)
-            other = fit(self.problem, self.sums.start(), self.settings)
+            other = self._fit(self.sums.start())
             lower = self._lower(other, found)
             if not lower.any():
                 break
