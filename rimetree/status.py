@@ -21,6 +21,7 @@ class Status(IntEnum):
     DIVERGED = 5
     NO_DATA = 6
     LOW_SNR = 7
+    AMBIGUOUS = 8
 
     @property
     def message(self) -> str:
@@ -47,6 +48,7 @@ _MESSAGES = {
     Status.DIVERGED: "chi-squared grew or became NaN",
     Status.NO_DATA: "every datum is flagged or missing",
     Status.LOW_SNR: "gains are zero within their errors, or phases unknown (Meq.Solver(..., min_snr=) sets how many)",
+    Status.AMBIGUOUS: "a minimum far above the noise, where other starts end elsewhere: start nearer, or complete the model",
 }
 
 

@@ -47,9 +47,10 @@ class Solver(NodeClass):
     start = option(
         "auto",
         choices=("auto", "own", "previous"),
-        help="where a solution interval starts. own: where its Parms do; previous: from the solution of the interval before, where "
-        "that fits better, one after another: for delays, positions and other parameters with many minima that drift; auto: as "
-        "own, and where such an equation does not converge once more from the solution before",
+        help="where a solution interval starts. own: where its Parms do, and nowhere else; previous: from the solution of the interval "
+        "before, where that fits better, one after another: for delays, positions and other parameters with many minima that drift; "
+        "auto: as own, and where such an equation does not converge, or its minimum may not be the lowest, from others and from the "
+        "solution before",
     )
     backend = option(
         "numba",

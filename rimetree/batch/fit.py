@@ -15,8 +15,11 @@ from ..plan.atoms import Atoms, Unknowns
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
 from ..solve.backends import backend
+from ..solve.doubt import doubtful
 from ..solve.outcome import Outcome
 from ..solve.problem import AtomValues, Equations, Problem
+from ..solve.search import search as searched
+from ..solve.search import searched_before
 from ..solve.settings import Settings
 from ..solve.smooth import solve_smooth
 from ..solve.sums import ElementTable
@@ -24,7 +27,7 @@ from ..status import Status
 from .cascade import Cascade
 from .dense import refuse_large
 from .flagging import equation_flags
-from .following import before, better, doubtful, nearer, solve_around, solve_from
+from .following import before, better, nearer, solve_around, solve_from
 from .known import constraints
 from .solvable import SolverNode
 from .span import Span, SpanSums
@@ -33,6 +36,7 @@ from .structure import Structure
 from .tables import Visibilities, equations
 from .unfit import Unfit
 from .walk import random_walk, refuse_bounds
+from .windows import windows
 
 
 @dataclass(slots=True, eq=False)
@@ -166,15 +170,14 @@ class ClassFit:
     def in_turn(self, span: Span, settings: Settings) -> list[Fitted]:
         """The same; time interval by time interval, each from the solution of the one before, where that is wanted or better."""
         made = self._sums(span, settings)
-        first = self._fit(made, settings) if self.start != "previous" else None
+        first = self._fit(made, settings, search=self.start != "own") if self.start != "previous" else None
         if first and (self.start == "own" or self.atoms.linear or not self._helps(made, first, settings)):
             return [first]
-        found = [self._fit(made.only(i, i == 0), settings, follow=True) for i in range(made.tgrid.count)]
-        if first:
-            count = made.fgrid.count
-            for i, item in enumerate(found):
-                for (_, _, outcome), (_, _, earlier) in zip(item.components, first.components, strict=True):
-                    outcome.add_to(earlier, slice(i * count, (i + 1) * count))
+        found, count = [], made.fgrid.count
+        for i in range(made.tgrid.count):
+            where = slice(i * count, (i + 1) * count)
+            earlier = [outcome.only(where) for _, _, outcome in first.components] if first else ()
+            found.append(self._fit(made.only(i, i == 0), settings, follow=True, earlier=earlier))
         return found
 
     def spread(self, span: Span, settings: Settings) -> None:
@@ -217,7 +220,7 @@ class ClassFit:
 
     def _fit(
         self, made: _Summed, settings: Settings, follow: bool = False, start: np.ndarray | None = None,
-        around: Sequence[np.ndarray] = (),
+        around: Sequence[np.ndarray] = (), search: bool = False, earlier: Sequence[Outcome] = (),
     ) -> Fitted:  # fmt: skip
         tgrid, fgrid = made.tgrid, made.fgrid
         offset = int(self.state.parms[self.parms[0]].slot_interval[made.span.start])
@@ -227,15 +230,21 @@ class ClassFit:
         walk = random_walk(parms, self.unknowns, self.fitted, offset, tgrid.count)
         other = before(parms, self.unknowns, offset, theta) if follow else theta
         components = []
-        for part in problem.components():
+        places = windows(tgrid, fgrid) if search else []
+        for number, part in enumerate(problem.components()):
             refuse_large(self._name(part), part)
             tie = walk.part(part.unknowns) if walk else None
             if tie and any(tie.axes):
                 outcome = solve_smooth(part, theta, settings, tie)
             elif follow:
                 outcome = solve_from(part, theta, other, settings)
+                if earlier:
+                    outcome = searched_before(part, outcome, earlier[number], settings)
             else:
+                given = theta.copy() if search else theta
                 outcome = solve_around(part, theta, around, settings)
+                if search:
+                    outcome = searched(part, theta, outcome, places, settings, given)
             components.append((self._name(part), part, outcome))
         self._store(theta, offset, tgrid.count, components)
         return Fitted(self.parms, (tgrid.count, fgrid.count), offset, components, made.dropped)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..plan.atoms import Unknowns
 from ..solve.block import Block
+from ..solve.doubt import FAILED, doubtful, least
 from ..solve.fit import Fit
 from ..solve.lm import solve
 from ..solve.outcome import Outcome
@@ -22,12 +23,6 @@ from ..solve.problem import Problem
 from ..solve.settings import Settings
 from ..status import Status
 from .state import ParmState
-
-FAILED = (Status.STALLED, Status.DIVERGED, Status.ITERATION_LIMIT)
-"""What another start may help."""
-
-SIGNIFICANT = 5.0
-"""chi2 beyond the degrees of freedom, in its own standard deviations sqrt(2 dof), that is not noise."""
 
 
 def before(
@@ -83,20 +78,10 @@ def _again(part: Problem, theta: np.ndarray, start: np.ndarray, outcome: Outcome
     found[mine] = np.where(chosen, start, theta[mine])
     second = solve(part, found, settings)
     second.iterations += outcome.iterations
-    lower = ~(second.chi2 >= outcome.chi2 - _least(outcome, settings)) | np.isin(outcome.status, FAILED)
+    lower = ~(second.chi2 >= outcome.chi2 - least(outcome, settings)) | np.isin(outcome.status, FAILED)
     taken = chosen & (second.status == Status.CONVERGED) & lower
     theta[mine] = np.where(taken, found[mine], theta[mine])
     return outcome.merged(second, taken)
-
-
-def doubtful(outcome: Outcome) -> np.ndarray:
-    """(S,) whether another start may help."""
-    return np.isin(outcome.status, FAILED) | (excess(outcome.chi2, outcome.dof) > SIGNIFICANT)
-
-
-def excess(chi2: np.ndarray, dof: np.ndarray) -> np.ndarray:
-    """chi2 beyond the degrees of freedom, in its own standard deviations."""
-    return np.asarray((chi2 - dof) / np.sqrt(2 * np.maximum(dof, 1)))
 
 
 def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, settings: Settings) -> bool:
@@ -105,7 +90,7 @@ def better(part: Problem, outcome: Outcome, own: np.ndarray, other: np.ndarray, 
     differ = (own != other)[part.unknowns].any(0)
     lost = doubtful(outcome)
     if not (differ & lost).any():
-        lost = outcome.chi2 - _chi2(part, other, settings) > _least(outcome, settings)
+        lost = outcome.chi2 - _chi2(part, other, settings) > least(outcome, settings)
     return bool((differ & lost).any())
 
 
@@ -114,7 +99,7 @@ def nearer(
 ) -> bool:  # fmt: skip
     """Put the best of some other values of the unknowns (of the whole, S) into theta, where they fit better than the solution `outcome` by
     more than what counts as converged; whether there are such intervals."""
-    best = np.where(np.isfinite(outcome.chi2), outcome.chi2, np.inf) - _least(outcome, settings)
+    best = np.where(np.isfinite(outcome.chi2), outcome.chi2, np.inf) - least(outcome, settings)
     found = np.zeros(best.shape, bool)
     for other in others:
         chi2 = _chi2(part, other, settings)
@@ -122,11 +107,6 @@ def nearer(
         theta[part.unknowns] = np.where(closer, other[part.unknowns], theta[part.unknowns])
         best, found = np.where(closer, chi2, best), found | closer
     return bool(found.any())
-
-
-def _least(outcome: Outcome, settings: Settings) -> np.ndarray:
-    """The change of chi2 (S,) that counts as one."""
-    return 10 * settings.tol * outcome.chi2 / np.maximum(outcome.dof, 1)
 
 
 def _chi2(part: Problem, theta: np.ndarray, settings: Settings) -> np.ndarray:

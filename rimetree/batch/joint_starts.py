@@ -22,11 +22,11 @@ import numpy as np
 
 from ..solve.coupled import Coupled
 from ..solve.coupled_fit import Minimum, fit
+from ..solve.doubt import SIGNIFICANT, excess
 from ..solve.settings import Settings
 from ..solve.unwinding import unwound
 from ..status import Status
 from .fit import Fitted
-from .following import SIGNIFICANT, excess
 from .joint_sums import JointSums
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Starts:
             lower = self._lower(other)
             fitted = self._chosen(fitted, again, lower)
             self.found = self._mixed(self.found, other, lower)
-        return self.problem, self.found, fitted, bool(self.others and self._misfits().any())
+        said = bool(self.others) or self.joint.start == "own"
+        return self.problem, self.found, fitted, said and bool(self._misfits().any())
 
     def _fit(self, x: np.ndarray) -> Minimum:
         found = fit(self.problem, unwound(self.problem.points, x), self.settings)

@@ -73,6 +73,11 @@ class AxisGrid:
         places = self.joint_cell[own] - i * self.joint
         return own, AxisGrid(self.interval[own] - i, self.cell_of[i : i + 1] - own.start, places, self.collapsed)
 
+    def places(self) -> np.ndarray:
+        """(J, intervals): where in its interval, from 0 to 1, the middle of each joint cell is; beyond 1 where there is none."""
+        width = np.ones(self.count) if self.collapsed else np.bincount(self.interval)
+        return np.asarray((np.arange(self.joint)[:, None] + 0.5) / width)
+
     @property
     def count(self) -> int:
         """Number of intervals."""

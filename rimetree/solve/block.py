@@ -163,7 +163,7 @@ class Block:
         variance = np.empty((n, LANES))
         rank, condition = np.zeros(LANES, np.int32), np.zeros(LANES)
         place = np.arange(n)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             alone = 1 / course.H[place * (place + 3) // 2]
         null = self._errors(np.zeros((n, LANES), np.bool_), variance, rank, condition, team)
         fit.nulls[self.s0] = np.where(worked, null[..., : self.count], 0.0)

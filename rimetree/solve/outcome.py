@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -70,7 +70,10 @@ class Outcome:
             referred=other.referred,
         )
 
-    def add_to(self, earlier: Outcome, where: slice) -> None:
-        """Count from where an earlier fit, of which these intervals were a part, began."""
-        self.iterations += earlier.iterations[where]
-        self.chi2_start[:] = earlier.chi2_start[where]
+    def only(self, where: slice) -> Outcome:
+        """Some intervals."""
+        found = replace(self)
+        for f in fields(self):
+            if isinstance(own := getattr(self, f.name), np.ndarray):
+                setattr(found, f.name, own[..., where])
+        return found

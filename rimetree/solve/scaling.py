@@ -57,8 +57,12 @@ def _scaled(ur, ui, tr, ti, unknown, block, count, null, some, found, counter):
         s = some[i]
         i = take(counter)
         total, part = _grams(ur, ui, tr, ti, unknown, block, count, null, s)
+        if not (np.isfinite(total).all() and np.isfinite(part).all()):
+            continue  # values without a square, such as the inverse of a gain that ran away
         values, vectors = np.linalg.eigh(total)
-        used = values > 1e-9 * max(values[-1], 1e-300)
+        used = values > max(1e-9 * values[-1], 1e-290)
+        if not used.any():
+            continue
         white = vectors[:, used] / np.sqrt(values[used])
         share, mixed = np.linalg.eigh(np.ascontiguousarray(white.T) @ part @ white)
         for c in range(len(share)):
@@ -97,7 +101,7 @@ def _grams(ur, ui, tr, ti, unknown, block, count, null, s):
     if count == 1:  # nobody to compensate: whatever is null is unconstrained
         return total, total
     for b in range(count):
-        if power[b] > 0.0:
+        if power[b] > 1e-290:
             for c in range(m):
                 for d in range(m):
                     part[c, d] += rate[b, c] * rate[b, d] / power[b]

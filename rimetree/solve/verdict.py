@@ -26,6 +26,10 @@ def verdict(fit: Fit) -> Outcome:
     blind = fit.seen & np.isnan(fit.variance) & (fit.status == Status.CONVERGED)
     fit.variance[blind] = np.inf
     null = fit.null()
+    beyond = ~np.isfinite(null).all(
+        (0, 1)
+    )  # normal equations that are no numbers, such as of the inverse of a gain that ran to 0
+    fit.status[beyond], null[..., beyond] = Status.DIVERGED, 0.0
     free = scaled(atoms, problem.atom_unknown, problem.blocks, null) & (fit.status == Status.CONVERGED)
     free |= insensitive(atoms, problem.atom_unknown, blind)
     fit.status[free.any(0)] = Status.SINGULAR
