@@ -272,11 +272,7 @@ class _Run:
 
     def _follows(self, group_run: GroupRun) -> bool:
         """Whether tiles are summed while they are being read: columns only, which nothing changes or adds to afterwards."""
-        from ..io.ms import MeasurementSet
-
-        return (
-            not self.bare and type(self.data).reader is MeasurementSet.reader and not self.skies and group_run.follows
-        )
+        return not self.bare and self.data.hands_out_early and not self.skies and group_run.follows
 
     def _kept_columns(self) -> set[str]:
         """Columns written only in part, whose other values must be kept."""

@@ -84,6 +84,9 @@ class MeasurementSet:
         self.fields: list[Field] = [self._meta.fields[i] for i in sorted(set(index.field.tolist()))]
         self.spws: list[Spw] = [self._meta.spws[i] for i in sorted({g.spw_id for g in self.groups})]
 
+    hands_out_early = True
+    """Whether `reader` gives tiles while they are still being read; not of a class that looks at them first."""
+
     @property
     def feeds(self) -> str:
         """ "linear" or "circular", from the correlation types; `DataError` where they are neither or mixed."""

@@ -140,6 +140,9 @@ class MeasurementSets:
         """As of each."""
         return [line for ms in self.sets for line in ms.obstacles(read, write)]
 
+    hands_out_early = False
+    """See `MeasurementSet`."""
+
     def reader(
         self,
         group: JoinedGroup,

@@ -17,6 +17,9 @@ class View:
     limits  group -> amplitudes of `column` beyond which a sample is an outlier; None: there are none
     """
 
+    hands_out_early = False
+    """See `MeasurementSet`."""
+
     def __init__(
         self,
         ms: Any,
