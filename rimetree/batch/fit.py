@@ -235,7 +235,7 @@ class ClassFit:
             refuse_large(self._name(part), part)
             tie = walk.part(part.unknowns) if walk else None
             if tie and any(tie.axes):
-                outcome = solve_smooth(part, theta, settings, tie)
+                outcome = solve_smooth(part, theta, settings, tie, places if search else None)
             elif follow:
                 outcome = solve_from(part, theta, other, settings)
                 if earlier:

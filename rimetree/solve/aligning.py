@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .lines import Walk
+from .problem import Problem
 from .retract import Retraction
 
 STEPS = 30
@@ -17,10 +18,45 @@ STEPS = 30
 NEAR = 1e-4
 """A step that changes unknowns by less than this is the last."""
 
+TURN = 2 * np.pi
 
-def aligned(theta: np.ndarray, null: np.ndarray, good: np.ndarray, walk: Walk, retract: Retraction) -> np.ndarray:
+
+def turning(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """(n,) the real unknowns that whole turns leave without effect: phases. An interval by itself finds them up to such.
+
+    `theta` (unknowns of the whole, S): some values; one interval of them is enough.
+    """
+    unknown, mine = problem.atom_unknown, problem.unknowns
+    found = np.zeros(problem.count, bool)
+    if problem.linear:
+        return found
+    values = [a[..., 0] for a in problem.atoms(theta)[:2]]
+    for column in unknown.T:
+        some = np.unique(column[column >= 0])
+        moved = theta.copy()
+        moved[mine[some]] += TURN * (1 + some[:, None] % 3)  # unlike ones, so that differences of phases are seen too
+        change = [
+            abs(a[..., 0] - b) > 1e-9 * (1 + abs(b)) for a, b in zip(problem.atoms(moved)[:2], values, strict=True)
+        ]
+        changed = (change[0] | change[1]).any(1)
+        kept = np.setdiff1d(some, unknown[changed])
+        found[kept] = True
+        found[np.intersect1d(some, unknown[changed])] = False
+    complex_ = [
+        problem.retract.gains,
+        problem.retract.gains + 1,
+        problem.retract.matrices.ravel(),
+        problem.retract.matrices.ravel() + 1,
+    ]
+    found[np.concatenate(complex_)] = False
+    return found
+
+
+def aligned(
+    theta: np.ndarray, null: np.ndarray, good: np.ndarray, walk: Walk, retract: Retraction, angles: np.ndarray
+) -> np.ndarray:
     """theta (n, S) with every `good` (S,) interval moved along its null directions (n, m, S; zero where there are fewer)
-    towards the good one before it in its chain, in the metric of the walk."""
+    towards the good one before it in its chain, in the metric of the walk, and `angles` (n,) by whole turns."""
     shape, (in_time, in_freq) = walk.shape, walk.axes
     result, order = theta.copy(), np.arange(theta.shape[1]).reshape(shape)
     latest = np.full(theta.shape[1], -1)
@@ -35,7 +71,9 @@ def aligned(theta: np.ndarray, null: np.ndarray, good: np.ndarray, walk: Walk, r
             latest[s] = s if good[s] else before
             if good[s] and before >= 0:
                 own = null[:, np.abs(null[:, :, s]).max(0, initial=0) > 0, s]
-                result[:, [s]] = _towards(result[:, [s]], result[:, [before]], own, weight, retract)
+                for _ in range(2 if angles.any() else 1):
+                    result[angles, s] -= TURN * np.rint((result[angles, s] - result[angles, before]) / TURN)
+                    result[:, [s]] = _towards(result[:, [s]], result[:, [before]], own, weight, retract)
     return result
 
 

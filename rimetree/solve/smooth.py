@@ -8,12 +8,13 @@ its way where a single interval has too little signal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..status import Status
-from .aligning import aligned
+from .aligning import aligned, turning
 from .bounds import Prior
 from .gauges import freedoms, in_words
 from .inverse import inverses
@@ -25,6 +26,7 @@ from .normal import normal, pack
 from .outcome import NULL_DIRECTIONS, Outcome
 from .problem import AtomValues, Equations, Problem
 from .scaling import scaled
+from .search import Window, ambiguous, search
 from .settings import Settings
 from .significance import judge, reduced
 from .simd import LANES
@@ -32,8 +34,11 @@ from .steps import LARGEST_DAMPING, TRUSTED_DAMPING
 from .threads import shared
 
 
-def solve_smooth(problem: Problem, theta: np.ndarray, settings: Settings, walk: Walk) -> Outcome:
-    """Fit one component whose unknowns follow `walk`. `theta` (all unknowns, S) holds the start and receives the solution.
+def solve_smooth(
+    problem: Problem, theta: np.ndarray, settings: Settings, walk: Walk, windows: Sequence[Window] | None = None
+) -> Outcome:
+    """Fit one component whose unknowns follow `walk`. `theta` (all unknowns, S) holds the start and receives the solution. Where there
+    are `windows`, or none need be, other starts are tried for intervals by themselves (see `search`); None: they are not.
 
     Intervals without data keep NO_DATA, and get what the walk expects there, with its error. `rank` is the effective number of
     parameters that the data of each interval determine (the trace of H_s C_s); `dof` the data less that.
@@ -42,14 +47,19 @@ def solve_smooth(problem: Problem, theta: np.ndarray, settings: Settings, walk: 
     outcome = solve(problem, theta, settings)
     if not any(walk.axes):
         return outcome
+    if windows is not None:
+        outcome = search(problem, theta, outcome, windows, settings, given)
     good = outcome.status == Status.CONVERGED
-    own = aligned(theta[problem.unknowns], outcome.null, good, walk, problem.retract)
+    angles = turning(problem, given)
+    own = aligned(theta[problem.unknowns], outcome.null, good, walk, problem.retract, angles)
     _fill_gaps(own, good, walk)
     common, iterations = _common(problem, given, settings, walk)
     fit = _Joint(problem, walk, theta, settings)
     better = fit.cost(common) < fit.cost(own)
     fit.run(np.where(better, common, own))
-    return fit.outcome(outcome, outcome.iterations + np.where(better, iterations, 0))
+    found = fit.outcome(outcome, outcome.iterations + np.where(better, iterations, 0))
+    found.status[ambiguous(problem, found) & (outcome.status == Status.AMBIGUOUS)] = Status.AMBIGUOUS
+    return found
 
 
 def _fill_gaps(theta: np.ndarray, good: np.ndarray, walk: Walk) -> None:

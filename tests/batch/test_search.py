@@ -132,3 +132,28 @@ def test_inverses_that_run_away_are_no_solutions(kit: SimpleNamespace) -> None:
     assert (found.ratio[good] < 1.5).all()
     assert (found.ratio > 2).any()
     assert not good[found.ratio > 2].any()
+
+
+def test_tied_phases_go_on_beyond_a_turn(kit: SimpleNamespace) -> None:
+    """Phases that walk several turns away: intervals by themselves know them up to whole turns, their tie knows better. Against the truth,
+    and against the chi2 that its steps have as a walk."""
+    rng, slots = np.random.default_rng(6), 40
+    steps = 0.5 * rng.normal(size=(slots, ANTENNAS)) + 0.25 * np.arange(ANTENNAS)
+    phase = np.cumsum(steps, 0) - np.cumsum(steps, 0)[:, :1]
+    assert abs(phase).max() > 4 * np.pi, "the test needs turns"
+    o = observed(kit, turned(0 * phase, phase), times=(5e9, slots, 10.0), noise=1.0)
+    ms, ns = rt.MeasurementSet(o.path), rt.Scope()
+    for i, p in enumerate(ms.antennas):
+        angle = ns.angle(p) << Meq.Parm(0.0, tags="gain", solint=1, smooth="0.8/10s") if i else Meq.Constant(0.0)
+        ns.g(p) << Meq.Exp(1j * angle)
+    for p, q in ms.baselines:
+        model = ns.g(p) * Meq.Conj(ns.g(q)) * Meq.Spigot(p, q, column="MODEL_DATA")
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+    report = ns.forest().run(ms, progress=False)
+    (table,), (solver,) = report.tables.groups[0].parms, report.solvers
+    assert (solver.status == Status.CONVERGED).all()
+    off = table.values[:, :, 0, 0, 0].T - phase[:, 1:]
+    assert abs(off / table.errors[:, :, 0, 0, 0].T).max() < 6
+    walk = (np.diff(phase[:, 1:], axis=0) ** 2 / 0.8**2).sum()
+    assert abs(solver.smoothness.sum() - walk) < 0.3 * walk
