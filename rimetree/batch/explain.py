@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import RimetreeError
 from ..parms.intervals import AxisGrid
 from ..plan.explain import amount
@@ -62,6 +64,7 @@ def _run(run: GroupRun, plan: TilePlan) -> Iterator[str]:
         yield f"  solutions join {size} slots, which are read in {len(longest[1])} tiles, again for every class and round"
     for solver in run.found.solvers:
         yield f"  {solver.name}: {_way(run, solver, plan)}"
+        yield from (f"    {line}" for line in _starts(run, solver, plan))
         for fit in run.classes[solver.name]:
             yield from _class(fit)
 
@@ -100,6 +103,38 @@ def _way(run: GroupRun, solver: SolverNode, plan: TilePlan) -> str:
     return "; ".join(words)
 
 
+def _starts(run: GroupRun, solver: SolverNode, plan: TilePlan) -> Iterator[str]:
+    """Where else a fit begins, and how errors are found."""
+    fits, start = run.classes[solver.name], solver.options["start"]
+    curved = [fit for fit in fits if not fit.atoms.linear]
+    joint = run.joint.get(solver.name)
+    together = bool(run.free.get(solver.name)) or (joint and joint.fits(*joint.axes(_longest(plan))))
+    if run.free.get(solver.name):
+        pass
+    elif start == "previous":
+        yield "start: every time interval from the solution of the one before"
+    elif start == "own":
+        yield "start: every interval from its own values only"
+    elif curved and len(fits) == 1:
+        yield "other starts: the interval before, where one does not converge, or is fitted worse than noise allows or than from there"
+    elif curved and together:
+        where = "where chi2 stays above noise or a fit does not converge"
+        drifting = [fit for fit in curved if np.ptp(fit.state.parms[fit.parms[0]].slot_interval)]
+        names = ", ".join(dict.fromkeys(label for fit in drifting for label in _labels(fit)))
+        first = f"{names} fitted first, and from their neighbours in time; " if names else ""
+        yield f"other starts, {where}: {first}the class that by itself explains most"
+    if together:
+        yield "errors: of all classes together; exact where that is cheap, else by random probes"
+    elif len(fits) > 1:
+        yield "errors: of each class with the others held, hence too small where they are correlated"
+    else:
+        yield "errors: the inverse of the normal matrix of each interval"
+
+
+def _labels(fit: ClassFit) -> list[str]:
+    return list(dict.fromkeys(name.split(":")[0] for name in fit.meaning.node[fit.fitted].tolist()))
+
+
 def _longest(plan: TilePlan) -> Span:
     span = max(plan.spans, key=lambda s: s.stop - s.start)
     return Span(span.start, span.stop, tuple)
@@ -114,11 +149,10 @@ def _class(fit: ClassFit) -> Iterator[str]:
     ]
     slots, channels = len(first.slot_interval), len(first.chan_interval)
     time, freq = (grid.count * grid.joint for grid in grids)
-    labels = dict.fromkeys(name.split(":")[0] for name in fit.meaning.node[fit.fitted].tolist())
     intervals = (
         f"{grids[0].count} x {grids[1].count} solution interval{'s' if grids[0].count * grids[1].count > 1 else ''}"
     )
-    yield f"    {', '.join(labels)}: {intervals}, {int(fit.fitted.sum()):,} unknowns in each"
+    yield f"    {', '.join(_labels(fit))}: {intervals}, {int(fit.fitted.sum()):,} unknowns in each"
     elements = sum(len(rows) * len(table.forms) for table, rows in zip(fit.tables, fit.condeqs, strict=True))
     if time >= slots and freq >= channels:
         how = "every one by itself"

@@ -96,6 +96,10 @@ class Forest:
         """A node's first name; for a nameless one its class and children, as "ConjTranspose(G:p)"."""
         return self._text(family, member, 3)
 
+    def written(self, family: int) -> int:
+        """The number that a family has where the forest was written, before anything was taken apart."""
+        return family
+
     def class_of(self, family: int, member: int) -> str:
         """The name of a node's class."""
         return self.families[family].cls.__name__

@@ -15,13 +15,16 @@ from ..parms.intervals import freq_intervals, time_intervals
 from .depends import Depends, depends
 from .explain_solver import explain_solvers
 from .lookup import lookup_template
-from .rewrite import rewritten
+from .rewrite import Rewritten, rewritten
 from .shapes import shapes
 from .subset import Subset, subset
 from .template import NodeFailure, Template, open_template
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
+
+APART = 8
+"""Families taken apart that are named."""
 
 SYMBOLS = {"time": "T", "freq": "F"}
 
@@ -78,10 +81,21 @@ def explain(forest: Forest, root: str | None = None, data: Any = None) -> str:
     rows = [_row(forest, sub, n, templates, real, known[n], _solved(sub.families), grid) for n in sub.families]
     lines = [head, *_table(("#", "class", "nodes", "first", "children", "value", "varies", "kept for", "bytes"), rows)]
     solved = rewritten(forest)
-    if solved is not forest:
+    if isinstance(solved, Rewritten):
         sub, templates, real, known = _known(solved, root, grid)
+        lines += _apart(solved)
     lines += explain_solvers(solved, sub, templates, known)
     return "\n".join([*lines, "", *_legend(rows)])
+
+
+def _apart(forest: Rewritten) -> Iterator[str]:
+    """What is taken apart before solving."""
+    names = [f"{forest.before.class_of(*at)} {_short(forest.before.name_of(*at))} (#{at[0]})" for at in forest.apart]
+    yield ""
+    yield "Taken apart into factors that vary with less (as exp(a + b) = exp(a) exp(b)), before solving:"
+    yield from (f"  {name}" for name in names[:APART])
+    if len(names) > APART:
+        yield f"  and {len(names) - APART} more"
 
 
 Known = tuple[Subset, dict[int, Template], dict[tuple[int, int], bool], dict[int, Depends]]

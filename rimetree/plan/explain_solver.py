@@ -107,7 +107,7 @@ class _Solver:
 
     def _equation(self, low: Lowering, number: int, atoms: set[tuple[int, int]]) -> Iterator[str]:
         tensor = low.family(number)
-        yield f"    {self._name(number, 0)} (#{number}, {self.families[number].size:,} equations)"
+        yield f"    {self._name(number, 0)} (#{self.forest.written(number)}, {self.families[number].size:,} equations)"
         texts: dict[str, list[int]] = {}
         for e, element in enumerate(tensor.elements):
             terms = terms_of(low, element)
@@ -148,15 +148,18 @@ class _Solver:
             family = self.families[n]
             if n not in low.solvable:
                 if axis in self.known[n].axes:
-                    return f"{self._name(n, 0)} (#{n}), which is a part of {self._name(number, 0)}, varies along it"
+                    return f"{self._name(n, 0)} (#{self.forest.written(n)}), which is a part of {self._name(number, 0)}, varies along it"
             elif family.cls.role == "parm":
                 if axis in varying(family):
                     return f"{self._name(n, 0)} is a {funklet_of(family).kind} along it"
             elif issubclass(family.cls, Function) and axis in family.cls.coordinates:
-                return f"{self._name(n, 0)} ({family.cls.__name__}) varies along it"
+                return f"{self._name(n, 0)} ({self._class_of(n)}) varies along it"
             else:
                 stack.extend(kid.family for kid in family.kids)
         return ""
+
+    def _class_of(self, number: int) -> str:
+        return self.forest.class_of(number, int(self.sub.members[number][0]))
 
     def _name(self, number: int, member: int) -> str:
         return self.forest.name_of(number, int(self.sub.members[number][member]))

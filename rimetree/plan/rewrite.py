@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..graph.families import Interned
-from ..graph.forest import Forest
+from ..graph.forest import Forest, Place
 from ..graph.names import NameTable
 from ..graph.node import Family, Kid, Ring
 from ..graph.values import freeze
 from ..parms.funklet import is_complex
-from .apart import MANY, Apart, Members
+from .apart import MANY, Apart, Combined, Members
 from .footprint import Footprint, labels, of_family, parm_classes, widest
 from .lookup import lookup_template
 from .lower import Source
@@ -46,6 +46,17 @@ class Rewritten(Forest):
     def __init__(self, before: Forest, interned: Interned, names: list[NameTable], roots: Any, origin: Any) -> None:
         super().__init__(interned, names, roots)
         self.before, self.origin = before, origin
+
+    @property
+    def apart(self) -> list[Place]:
+        """The first node of each family that was taken apart, in the forest as it was written."""
+        found = [own for n, own in self.origin.items() if self.families[n].cls is Combined]
+        whole = {int(f[0]): int(m[0]) for f, m in found if len(f) == self.before.families[int(f[0])].size}
+        return [(n, m) for n, m in sorted(whole.items()) if self.before.families[n].cls is not Combined]
+
+    def written(self, family: int) -> int:
+        """The family as it was written."""
+        return int(self.origin[family][0][0])
 
     def name_of(self, family: int, member: int) -> str:
         """The name of the node as it was written."""

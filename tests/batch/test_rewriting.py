@@ -62,7 +62,13 @@ def test_ways_of_writing_cost_the_same_and_give_the_same(drifting: Any) -> None:
     with rt.MeasurementSet(drifting.path) as ms:
         for way in ("product", "sum", "polar", "difference", "ratio"):
             forest = written(ms, way)
-            costs[way] = COST.findall(forest.explain(data=ms))
+            text = forest.explain(data=ms)
+            costs[way] = COST.findall(text)
+            assert ("Taken apart into factors" in text) == (way != "product"), way
+            assert (
+                "chi2 stays above noise or a fit does not converge: g fitted first, and from their neighbours" in text
+            )
+            assert "errors: of all classes together" in text
             report = forest.run(ms, progress=False)
             assert report.converged, way
             parms = {table.label: table.values[..., 0, 0] for table in report.tables.groups[0].parms}
@@ -77,3 +83,21 @@ def test_ways_of_writing_cost_the_same_and_give_the_same(drifting: Any) -> None:
         turn = np.exp(1j * (found - found[:1]))
         np.testing.assert_allclose(turn, np.exp(1j * (phases["product"] - phases["product"][:1])), atol=1e-4)
         assert np.abs(turn - np.exp(1j * (truth - truth[:1]))).max() < 0.1
+
+
+def test_explain_says_what_was_taken_apart_and_where_fits_begin(drifting: Any) -> None:
+    with rt.MeasurementSet(drifting.path) as ms:
+        text = written(ms, "sum").explain(data=ms)
+        (number,) = re.findall(r"^ +(\d+)  Exp ", text, re.M)
+        assert re.search(rf"Taken apart .*\n  Exp .*\(#{number}\)\n", text)
+        ns = rt.Scope()
+        for p in ms.antennas:
+            ns.phase(p) << Meq.Parm(0.0, solint=(1, None), tags="fit")
+        for p, q in ms.baselines:
+            model = Meq.Exp(1j * (ns.phase(p) - ns.phase(q))) * Meq.Spigot(p, q, column="MODEL_DATA")
+            ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+        ns.solve << Meq.Solver(*ns.eq, solvable="fit")
+        text = ns.forest().explain(data=ms)
+    assert "other starts: the interval before" in text
+    assert "errors: the inverse of the normal matrix of each interval" in text
+    assert "up to 2 solvable factors" in text
