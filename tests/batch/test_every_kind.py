@@ -194,7 +194,9 @@ def test_kind(kit, monkeypatch, name):
     made.clear()
     other = tree(ms, kind, len(kind.truth()), backend="jax").forest().run(ms, progress=False)
     assert set(made) <= set(summed)
-    np.testing.assert_allclose(other.solvers[0].chi2.sum(), report.solvers[0].chi2.sum(), rtol=1e-4)
+    alike = len(kind.cells) == 1  # the same steps; in turn, others
+    np.testing.assert_allclose(other.solvers[0].chi2.sum(), report.solvers[0].chi2.sum(), rtol=1e-9 if alike else 1e-4)
+    assert np.abs(kit.getcol(o.path, "PREDICTED") - predicted).max() < (1e-4 if alike else 0.1) * NOISE
     for a, b in zip(report.solvers, other.solvers, strict=True):
         np.testing.assert_array_equal(b.status, a.status)
 
