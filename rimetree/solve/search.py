@@ -162,7 +162,8 @@ class Starts:
     def distance(self, theta: np.ndarray) -> np.ndarray:
         """(S,) squared, of what is not linear, in units of its reach."""
         moved, reach = (theta - self.given)[self.part.unknowns], self.reach
-        return np.asarray((np.divide(moved, reach, out=np.zeros_like(moved), where=reach > 0) ** 2).sum(0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray((np.divide(moved, reach, out=np.zeros_like(moved), where=reach > 0) ** 2).sum(0))
 
     def _widening(self, few: Problem, number: int, stages: Window) -> np.ndarray:
         """The solution of the widest window. In the first, steps are damped as the whole interval would: what that depends on most, such as
