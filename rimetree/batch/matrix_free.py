@@ -124,7 +124,7 @@ class MatrixFreeFit:
             dropped = held.dropped
         cold = self.whole.multiplicative and self.whole.atoms.linear and not several
         found = fit(problem, started(problem, x) if cold else x, settings)
-        if isinstance(problem, Summed) and (matrix := problem.matrix(found.points, found.blocks)):
+        if isinstance(problem, Summed) and (matrix := problem.matrix(found.points)):
             found = replace(found, near=(found.blocks, matrix))
         judged, variance, names = self._judged(problem, found, settings)
         fitted = [

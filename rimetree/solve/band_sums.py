@@ -22,7 +22,7 @@ from .threads import in_turns
 if TYPE_CHECKING:
     from .coupled import Coupled, Points
 
-AT_ONCE = 2e7
+AT_ONCE = 4e6
 """Numbers of what factors do to one another that are held at once."""
 
 NUMBERS, WORK = 4e8, 2e12

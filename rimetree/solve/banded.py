@@ -8,7 +8,7 @@ a spline, too) is curved so little that blocks of stations and a coarse space le
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from .band_factor import Factor
 from .band_sums import Layout, assembled
 
 if TYPE_CHECKING:
-    from .cg import Blocks
     from .coupled import Coupled, Points
 
 RIDGE = 1e-9
@@ -43,62 +42,73 @@ Vector = np.ndarray
 
 @dataclass(frozen=True, eq=False)  # without slots, for what is worked out once
 class Banded:
-    """A normal matrix: lower halves of diagonal blocks `own` (blocks, width, width) and the blocks `below` them, in the order of `layout`;
-    `near`: the diagonal that is its metric."""
+    """A normal matrix: lower halves of diagonal blocks `own` (blocks, width, width) and the blocks `below` them, in the order of `layout`."""
 
     layout: Layout
     own: np.ndarray
     below: np.ndarray
-    near: np.ndarray
     fresh = True
     """See `Coarse`: what is hardly curved turns with every step."""
+
+    @cached_property
+    def near(self) -> Vector:
+        """Its diagonal (unknowns,), which is its metric."""
+        result = np.empty(len(self.layout.order))
+        result[self.layout.order] = np.diagonal(self.own, axis1=1, axis2=2).ravel()[: len(result)]
+        return result
 
     def preconditioner(
         self, inverse: Callable[[Vector], Vector], damping: Vector | None = None
     ) -> Callable[[Vector], Vector]:
         """Its inverse, with `damping` (unknowns,) times the diagonal added."""
-        return self.factor(self.near * (RIDGE + (0.0 if damping is None else damping))).solve
+        made = self.factor(self.near * (RIDGE + (0.0 if damping is None else damping)))
+        assert made is not None  # nothing is held
+        return made.solve
 
-    def factor(self, more: Vector) -> Factor:
-        """The Cholesky factor with `more` (unknowns,) on the diagonal."""
+    def factor(self, more: Vector, hold: csc_array | None = None) -> Factor | None:
+        """The Cholesky factor with `more` (unknowns,) on the diagonal, and hold hold^T (unknowns, m) added; None where that is outside the
+        band."""
         order, (count, width) = self.layout.order, self.own.shape[:2]
         for slack in (0, 1e-6, 1e-3):  # rounding may leave a pivot below zero
-            own = self.own.copy()
+            own, below = self.own.copy(), self.below.copy()
+            if hold is not None and not self._held(hold, own, below):
+                return None
             diagonal = own.reshape(count, -1)[:, :: width + 1]
             added = np.ones(count * width)
             added[: len(order)] = (more + slack * self.near)[order]
             diagonal += added.reshape(count, width)
             diagonal[diagonal <= 0] = 1  # of what is not fitted
-            made = Factor.of(own, self.below.copy(), order)
+            made = Factor.of(own, below, order)
             if made:
                 return made
         raise FloatingPointError("a normal matrix has curvature below zero")  # which no J^T J has
 
-    def plus(self, hold: csc_array) -> Banded | None:
-        """With hold hold^T (unknowns, m) added; None where that is outside the band."""
-        if not hold.shape[1]:
-            return self
-        entries, place, width = (hold @ hold.T).tocoo(), self.layout.place, self.own.shape[1]
+    def _held(self, hold: csc_array, own: np.ndarray, below: np.ndarray) -> bool:
+        """Add hold hold^T to blocks; whether it is within them."""
+        entries, place, width = (hold @ hold.T).tocoo(), self.layout.place, own.shape[1]
         row, column = place[entries.row], place[entries.col]
         use = (row >= column) & (column >= 0)
         row, column, value = row[use], column[use], entries.data[use]
         block, other = column // width, row // width
-        if (other > block + 1).any():
-            return None
-        made = replace(self, own=self.own.copy(), below=self.below.copy())
-        for to, which in ((made.own, other == block), (made.below, other > block)):
+        for to, which in ((own, other == block), (below, other == block + 1)):
             to[block[which], row[which] % width, column[which] % width] += value[which]
-        return made
+        return not (other > block + 1).any()
 
     @cached_property
     def nulls(self) -> Nulls | None:
-        """The directions along which it has no curvature, orthonormal in the metric of its diagonal; None where they are too many.
+        """The directions along which it has no curvature, orthonormal in the metric of its diagonal; None where they are too many."""
+        return self._nulls(None)
+
+    def _nulls(self, hold: csc_array | None) -> Nulls | None:
+        """The same with what is held.
 
         With RIDGE on the diagonal, columns of the inverse transposed factor are orthonormal in the matrix; those of pivots that are hardly
         more than RIDGE have their length from it alone, and reach as far as the unknowns that they change together. What is left,
         by inverse iteration (Parlett, The Symmetric Eigenvalue Problem, chapter 14).
         """
-        factor, root = self.factor(self.near * RIDGE), np.sqrt(self.near)
+        factor, root = self.factor(self.near * RIDGE, hold), np.sqrt(self.near)
+        if factor is None:
+            return None
         found = factor.columns(np.flatnonzero(factor.pivots() < LIKELY * RIDGE * self.near), REACH)
         if found is None:
             return None
@@ -133,15 +143,15 @@ class Banded:
     def variance(self, hold: csc_array) -> Vector | None:
         """The diagonal of its inverse with what is held; of what is free all the same, that of the pseudo-inverse in the metric of its
         diagonal. None where that leaves too much free."""
-        held = self.plus(hold)
-        nulls = held.nulls if held else None
-        if held is None or nulls is None:
+        nulls = self._nulls(hold) if hold.shape[1] else self.nulls
+        if nulls is None:
             return None
-        whole = held.plus(csc_array(nulls.local.multiply(self.near[:, None])))
+        known = [hold, csc_array(nulls.local.multiply(self.near[:, None]))]
+        whole = self.factor(self.near * RIDGE, csc_array(hstack(known)))
         if whole is None:
             return None
-        found = whole.factor(self.near * RIDGE).diagonal()
-        return np.maximum(found - nulls.local.multiply(nulls.local).sum(1) - nulls.wide**2 @ nulls.value, 0)
+        free = nulls.local.multiply(nulls.local).sum(1) + nulls.wide**2 @ nulls.value
+        return np.maximum(whole.diagonal() - free, 0)
 
     def inside(self, rows: np.ndarray) -> list[csr_array] | None:
         """Per set of unknowns `rows` (n, S), its own null directions (n, m), of no other unknowns; None where there are too many in all."""
@@ -182,9 +192,9 @@ def _without(unit: csr_array, V: np.ndarray) -> np.ndarray:
     return V
 
 
-def banded(problem: Coupled, points: Points, layout: Layout, blocks: Blocks) -> Banded | None:
+def banded(problem: Coupled, points: Points, layout: Layout) -> Banded | None:
     """The normal matrix of a problem on sums; None where that is outside its layout, or not finite."""
     made = assembled(problem, points, layout)
     if made is None or not all(np.isfinite(a).all() for a in made):
         return None
-    return Banded(layout, *made, blocks.diagonal(problem.count))
+    return Banded(layout, *made)

@@ -126,15 +126,8 @@ class Coupled(Joined):
 
     def blocks(self, points: Points) -> Blocks:
         """The diagonal blocks of J^T J: the unknowns of one class and interval that enter a product on the same side."""
-        sizes = self._extents()[self.squares.atoms[:, 0]]
-        base = np.concatenate([[0], np.cumsum(sizes)])
-        arguments = self.table, self.stems, self.squares, self.cells, points.value, base[:-1], int(base[-1])
-        re, im = sum(in_turns(coupled_blocks.diagonal, *arguments))
-        count = points.value.shape[1]
-        pair = np.repeat(np.arange(len(sizes)), sizes)
-        a, b = self.squares.atoms[pair].T
-        at = np.arange(len(pair)) - base[pair]
-        p, q, other = self.cells.base[a] + at, self.cells.base[b] + at, np.flatnonzero(a != b)
+        p, q, re, im = self.met(points)
+        count, other = points.value.shape[1], np.flatnonzero(p != q)
         rows = np.concatenate([p, p, p + count, p + count])
         columns = np.concatenate([q, q + count, q, q + count])
         values = np.concatenate([re, -im, im, re])
@@ -148,6 +141,18 @@ class Coupled(Joined):
         rows, columns = (np.concatenate([x[own], known]) for x in (found.row, found.col))
         values = np.concatenate([found.data[own], self.prior.precision[known]])
         return _dense(coo_array((values, (rows, columns)), (self.count, self.count)).tocsr())
+
+    def met(self, points: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of points (p, q) that enter a product on the same side, each with itself among them; and what a change of q does to p,
+        real and imaginary part."""
+        sizes = self._extents()[self.squares.atoms[:, 0]]
+        base = np.concatenate([[0], np.cumsum(sizes)])
+        arguments = self.table, self.stems, self.squares, self.cells, points.value, base[:-1], int(base[-1])
+        re, im = sum(in_turns(coupled_blocks.diagonal, *arguments))
+        pair = np.repeat(np.arange(len(sizes)), sizes)
+        a, b = self.squares.atoms[pair].T
+        at = np.arange(len(pair)) - base[pair]
+        return self.cells.base[a] + at, self.cells.base[b] + at, re, im
 
     def _extents(self) -> np.ndarray:
         """Points of every atom: those of its grid."""

@@ -101,6 +101,10 @@ class Joined(ABC):
     def blocks(self, points: Any) -> Blocks:
         """Blocks on the diagonal of J^T J, exact or nearly so."""
 
+    def stations(self, points: Any) -> Blocks:
+        """Blocks that say of a station all that a step by these alone needs."""
+        return self.blocks(points)
+
     @abstractmethod
     def power(self) -> np.ndarray:
         """(parts, cells) what sets the rounding errors of chi2."""

@@ -98,6 +98,10 @@ class MatrixFree(Joined):
         """Every pass is over all data."""
 
 
+NARROW = 16
+"""Coefficients of a Parm in one block, with which fits start where all of the matrix follows."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Summed(Coupled):
     """The same fit where equations separate and their sums over cells fit in memory: a product takes these instead of data."""
@@ -105,13 +109,13 @@ class Summed(Coupled):
     kept: dict[str, Layout | None] = field(default_factory=dict)
     """The layout of the normal matrix."""
 
-    def matrix(self, points: Points, blocks: Blocks) -> Banded | None:
+    def matrix(self, points: Points) -> Banded | None:
         """All of the normal matrix, where that is banded and small enough."""
         for _ in range(2):  # once more where other unknowns meet now
             layout = self._layout(points)
             if layout is None:
                 break
-            if made := banded(self, points, layout, blocks):
+            if made := banded(self, points, layout):
                 return made
             self.kept.clear()
         return None
@@ -122,17 +126,27 @@ class Summed(Coupled):
         return self.kept["layout"]
 
     def blocks(self, points: Points) -> Blocks:
-        """See `Joined.blocks`."""
-        self._layout(points)
-        return Coupled.blocks(self, points)
+        """See `Joined.blocks`; where all of the matrix can be made, its diagonal will do."""
+        if self._layout(points) is None:
+            return Coupled.blocks(self, points)
+        p, q, weight, _ = self.met(points)
+        own = np.flatnonzero(p == q)
+        each = weight[own, None] * abs(points.slope[p[own]]) ** 2
+        found = self.prior.precision + np.bincount(points.index[p[own]].ravel(), each.ravel(), self.count)
+        seen = np.flatnonzero(found > 0)
+        return Blocks([seen[:, None]], [found[seen, None, None]])
 
     def sections(self, wide: int = WIDE) -> np.ndarray:
-        """See `Joined.sections`; small ones will do beside all of the matrix."""
-        return Coupled.sections(self, 1 if self.kept.get("layout") else wide)
+        """See `Joined.sections`; where all of the matrix can be made, small ones will do for a start."""
+        return Coupled.sections(self, NARROW if self.kept.get("layout") else wide)
+
+    def stations(self, points: Points) -> Blocks:
+        """See `Joined.stations`."""
+        return Coupled.blocks(self, points)
 
     def coarse(self, points: Points, x: np.ndarray, blocks: Blocks) -> Any:
         """See `Joined.coarse`: all of the normal matrix, where that is banded."""
-        return self.matrix(points, blocks) or Coupled.coarse(self, points, x, blocks)
+        return self.matrix(points) or Coupled.coarse(self, points, x, blocks)
 
     def allowance(self, systems: Systems) -> np.ndarray:
         """See `Joined.allowance`."""
@@ -158,7 +172,7 @@ def started(problem: Joined, x: np.ndarray) -> np.ndarray:
     best = float(chi2.sum())
     here, found = x, x
     for k in range(ALTERNATIONS):
-        inverse = problem.blocks(points).inverse(np.zeros(len(x)))
+        inverse = problem.stations(points).inverse(np.zeros(len(x)))
         here = problem.retract(here, -(free * (inverse @ (free * gradient))) / (1 + k % 2))
         points = problem.points(here)
         gradient, chi2 = problem.slopes(points, here)

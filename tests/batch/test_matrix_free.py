@@ -291,7 +291,7 @@ def test_errors_of_splines_are_those_of_the_dense_matrix(kit, monkeypatch):
     free = w < 1e-9
     assert 1 <= free.sum() <= 2
     variance = unit**2 * ((v[:, ~free] ** 2) @ (1 / w[~free]))
-    made = problem.matrix(found.points, found.blocks)
+    made = problem.matrix(found.points)
     np.testing.assert_allclose(dense(made), H, atol=1e-12 * abs(H).max())
     np.testing.assert_allclose(made.variance(csc_array((problem.count, 0))), variance, rtol=0.05)
     r = np.random.default_rng(0).standard_normal(problem.count)
