@@ -42,7 +42,7 @@ Vector = np.ndarray
 
 @dataclass(frozen=True, eq=False)  # without slots, for what is worked out once
 class Banded:
-    """A normal matrix: lower halves of diagonal blocks `own` (blocks, width, width) and the blocks `below` them, in the order of `layout`."""
+    """A normal matrix in the order of `layout`: lower halves of blocks `own` (blocks, width, width), and the blocks `below` them."""
 
     layout: Layout
     own: np.ndarray

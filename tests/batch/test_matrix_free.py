@@ -17,6 +17,7 @@ from scipy.sparse import csc_array
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import matrix_free
+from rimetree.solve import coupled_errors
 from rimetree.solve.banded import Banded
 from rimetree.solve.coupled import Coupled
 from rimetree.solve.coupled_fit import fit
@@ -301,6 +302,35 @@ def test_errors_of_splines_are_those_of_the_dense_matrix(kit, monkeypatch):
     gains = referred.tables.parm("gx")
     assert abs(np.angle(gains.values[gains.names.index(f"gx:{ms.antennas[1]}")].ravel()[0])) < 1e-9
     assert referred.converged
+
+
+@pytest.mark.parametrize("way", ["banded", pytest.param("probes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("reference", [False, True])
+def test_errors_are_what_noise_does(kit, monkeypatch, way, reference):
+    """40 times the same observation with other noise: what is found differs from the truth (amplitudes 1, phases 0) by the errors that are
+    said, be they from the factor of the normal matrix or from probes; phases, by those relative to a reference antenna."""
+    monkeypatch.setattr(coupled_errors, "EXACT", 0)
+    if way == "probes":
+        monkeypatch.setattr(Summed, "matrix", lambda self, points: None)
+    o = kit.observe(antennas=5, times=(5e9, 12, 10.0), freqs=(1.4e9, 2, 1e6), gain=np.ones)
+    ms, rng, pulls = rt.MeasurementSet(o.path), np.random.default_rng(5), []
+    forest = splines(ms, 6, True).forest()
+    for _ in range(40):
+        noise = rng.normal(0, o.sigma / np.sqrt(2), (*o.model.shape, 2)) @ [1, 1j]
+        kit.putcol(o.path, DATA=(o.model + noise).astype(np.complex64))
+        report = forest.run(ms, progress=False, ref_antenna=ms.antennas[0] if reference else None)
+        assert report.converged
+        assert any(way in note for note in report.notes)
+        for label, truth in {"ax": 1.0, "ay": 1.0, **({"fx": 0.0, "fy": 0.0} if reference else {})}.items():
+            found = table(report, label)
+            free = found.errors > 0
+            pulls.append(((found.values - truth)[free] / found.errors[free]).ravel())
+    every = np.concatenate(pulls)
+    assert len(every) == 40 * (
+        2 * 30 + reference * (2 * 30 - 6)
+    )  # all phases have a spline in common: one reference is zero
+    width = every.std()
+    assert 0.94 < width < 1.06
 
 
 @pytest.mark.parametrize(("polar", "words", "free"), [
