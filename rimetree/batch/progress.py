@@ -1,6 +1,6 @@
 """What a run shows while it works: tiles done, intervals converged, chi-squared, throughput and time left.
 
-On a terminal one line that is drawn over itself, as wide as there is room for; in a log file a line now and then.
+On a terminal a bar and as many words as there is room for; in a log file a line now and then.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from ..status import Status
 from ..telling import listening
 
-DRAWN = 0.2
-"""Seconds between two drawings on a terminal."""
+BAR = 20
+"""Characters of the bar on a terminal."""
 
 LOGGED, SELDOM = 10.0, 0.1
 """Seconds between two lines of a log file at first; later this part of the time since the beginning, so that logs stay short."""
@@ -29,13 +29,16 @@ LONG = 2.0
 Part = tuple[int, str]
 """Words, and how dispensable they are where there is little room: 0 not at all."""
 
-Screen = Callable[[list[Part]], None]
-
 
 class Progress:
     """Counts, and the words that say them, shown on a `screen` whenever there is something new."""
 
-    def __init__(self, total: int = 0, screen: Screen | None = None, clock: Callable[[], float] = time.perf_counter):
+    def __init__(
+        self,
+        total: int = 0,
+        screen: Callable[[Progress], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.total, self.screen, self.clock = total, screen, clock
         self.finished = self.intervals = self.converged = self.data = self.bytes = 0
         self.chi2 = self.dof = 0.0
@@ -107,33 +110,31 @@ class Progress:
 
     def _show(self) -> None:
         if self.screen is not None:
-            self.screen(self.parts())
+            self.screen(self)
 
 
 class Terminal:
-    """One line that is drawn over itself; what is most dispensable is left out where the window is narrow."""
+    """A bar and words beside it, drawn by rich; what is most dispensable is left out where the window is narrow."""
 
-    def __init__(self, file: TextIO, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.file, self.clock, self.last = file, clock, -np.inf
+    def __init__(self, file: TextIO, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
 
-    def __call__(self, parts: list[Part]) -> None:
-        """Draw, unless that was a moment ago."""
-        if self.clock() - self.last >= DRAWN:
-            self.last = self.clock()
-            self.file.write(f"\r{fitting(parts, self._width())}\x1b[K")
-            self.file.flush()
+        self.bar = Bar(
+            BarColumn(BAR), TextColumn("{task.description}", markup=False), console=Console(file=file), transient=True
+        )
+        self.task = self.bar.add_task("", total=total)
+        self.bar.start()
+
+    def __call__(self, watch: Progress) -> None:
+        """Show what is so now."""
+        room = self.bar.console.width - BAR
+        self.bar.update(self.task, completed=watch.finished, description=fitting(watch.parts(), room))
 
     def close(self) -> None:
-        """Leave the line as if nothing had been there."""
-        if self.last > -np.inf:
-            self.file.write("\r\x1b[K")
-            self.file.flush()
-
-    def _width(self) -> int:
-        try:
-            return os.get_terminal_size(self.file.fileno()).columns or 80
-        except OSError:
-            return 80
+        """Leave the terminal as if nothing had been there."""
+        self.bar.stop()
 
 
 class Log:
@@ -143,12 +144,12 @@ class Log:
         self.file, self.clock = file, clock
         self.began = self.last = clock()
 
-    def __call__(self, parts: list[Part]) -> None:
+    def __call__(self, watch: Progress) -> None:
         """Write a line, if it is time."""
         now = self.clock()
         if now - self.last >= max(LOGGED, SELDOM * (now - self.began)):
             self.last = now
-            print(", ".join(words for _, words in parts), file=self.file, flush=True)
+            print(", ".join(words for _, words in watch.parts()), file=self.file, flush=True)
 
     def close(self) -> None:
         """Nothing is left to do."""
@@ -177,7 +178,7 @@ def progress(total: int, shown: bool) -> Iterator[Progress]:
         yield Progress(total)
         return
     drawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    screen = Terminal(sys.stderr) if drawn else Log(sys.stderr)
+    screen = Terminal(sys.stderr, total) if drawn else Log(sys.stderr)
     watch = Progress(total, screen)
     try:
         with listening(watch.told):

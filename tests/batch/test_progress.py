@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_chi2_is_that_of_all_components_of_the_last_tile():
 
 def test_passes_and_iterations_within_tiles_are_told():
     clock, seen = Clock(), []
-    watch = Progress(4, lambda parts: seen.append(fitting(parts, 1000)), clock)
+    watch = Progress(4, lambda watch: seen.append(words(watch)), clock)
     with listening(watch.told):
         for turn in range(2):
             for _ in watch.reading(range(4), 4, lambda tile: (1_000_000, 8_000_000)):
@@ -108,15 +109,23 @@ def test_a_narrow_terminal_keeps_what_matters(width: int):
         assert text == "tiles 4 of 11"
 
 
-def test_a_terminal_is_drawn_five_times_a_second_and_left_clean():
-    clock, file = Clock(), io.StringIO()
-    screen = Terminal(file, clock)
-    for n in range(100):
-        screen([(0, f"tiles {n} of 100")])
-        clock.now += 0.01
+def showing(*parts):
+    return SimpleNamespace(finished=1, parts=lambda: list(parts))
+
+
+@pytest.mark.parametrize(("columns", "left"), [(100, ", about 14 s left"), (40, "")])
+def test_a_terminal_shows_what_has_room_beside_the_bar_and_is_left_clean(columns: int, left: str, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    file = io.StringIO()
+    screen = Terminal(file, 4)
+    screen(showing((0, "tiles 1 of 4"), (2, "about 14 s left")))
+    screen.bar.refresh()
     screen.close()
-    drawn = file.getvalue().split("\r")
-    assert len(drawn) == 1 + 5 + 1 and drawn[1] == "tiles 0 of 100\x1b[K" and drawn[-1] == "\x1b[K"
+    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+    shown = [line.strip() for line in re.split("[\r\n]", text) if "tiles" in line]
+    assert shown and all(line.endswith(f"tiles 1 of 4{left}") and len(line) <= columns for line in shown)
+    assert file.getvalue().endswith("\x1b[2K")  # the line is erased
 
 
 def test_a_log_has_few_lines_however_long_it_takes():
@@ -124,11 +133,11 @@ def test_a_log_has_few_lines_however_long_it_takes():
     screen = Log(file, clock)
     for _ in range(9):
         clock.now += 1
-        screen([(0, "tiles")])
+        screen(showing((0, "tiles")))
     assert file.getvalue() == ""  # over soon: nothing
     for _ in range(24 * 3600):
         clock.now += 1
-        screen([(0, "tiles 1 of 2"), (6, "3 MB/s")])
+        screen(showing((0, "tiles 1 of 2"), (6, "3 MB/s")))
     lines = file.getvalue().splitlines()
     assert set(lines) == {"tiles 1 of 2, 3 MB/s"} and 50 < len(lines) < 100
 
