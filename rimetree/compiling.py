@@ -1,6 +1,6 @@
 """What numba and XLA compile, or load from their caches, in this process: how often and how long. `--timings` prints it.
 
-`solve.listener` and `plan.xla` tell it.
+`kernels` and `plan.xla` tell it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ XLA = {
 }
 """Events of `jax.monitoring` -> what they are called here."""
 
-LOADED, COMPILED = "numba, kernels loaded", "numba, compiled"
+LOADED, COMPILED = "kernels, loaded", "kernels, compiled"
 
 _seconds: defaultdict[str, float] = defaultdict(float)
 _counts: Counter[str] = Counter()
@@ -40,7 +40,7 @@ def mark() -> Mark:
 
 
 def since(then: Mark) -> list[str]:
-    """`numba, kernels loaded: 7 in 0.31 s`: a line for each kind of event since a mark; compiled kernels by name."""
+    """`kernels, loaded: 7 in 0.03 s`: a line for each kind of event since a mark; compiled kernels by name."""
     now = mark()
     counts = now[1] - then[1]
     return [f"{what}: {counts[what]} in {now[0][what] - then[0].get(what, 0.0):.2f} s" for what in sorted(counts)]

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba as nb
 import numpy as np
 
 from ..batch.cascade import correlations
@@ -23,6 +22,7 @@ from ..io.joined import JoinedGroup
 from ..io.slots import Group
 from ..io.solutions import GroupSolutions, Solutions
 from ..io.tile import Tile
+from ..kernels import kernel
 from ..parms.intervals import time_intervals
 from ..solve.memory import OPTIONS
 from ..solve.threads import in_turns, take
@@ -245,7 +245,7 @@ def _diagonal(
     return np.ascontiguousarray(jones[..., [0, 1], [0, 1]].transpose(3, 0, 2, 1)), np.isin(status, list(NEAR)), cells
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _average(out, weight, data, model, weights, flags, rows, corrs, elements, bins, pairs, jones, cells, counter):
     """out = m (sum of w conj(e M) D) / (sum of w |e M|^2) over the channels of each bin; its weight: the latter over |m|^2.
 

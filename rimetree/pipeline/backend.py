@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ..solve.outside import PACKAGES, missing
@@ -25,17 +23,3 @@ def solver_of(name: str) -> tuple[str, dict[str, Any], str]:
             f"solver_backend {name}: for cross-checking, slow; leave it out for rimetree's own",
         )
     return name, {}, ""
-
-
-@contextmanager
-def limited(workers: int) -> Iterator[None]:
-    """On so many threads, 0 for all that there are."""
-    import numba
-
-    before = numba.get_num_threads()
-    if workers:
-        numba.set_num_threads(min(workers, before))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-import numba as nb
 import numpy as np
 
 from ..batch.cascade import correlations
 from ..batch.tiling import COMFORT, WORKING, memory_limit
 from ..graph.scope import Scope
 from ..io.solutions import GroupSolutions, Solutions
+from ..kernels import kernel
 from ..parms.intervals import freq_intervals, time_intervals
 from ..solve.memory import OPTIONS
 from ..solve.threads import in_turns, take
@@ -144,7 +144,7 @@ def _circular(values: np.ndarray, places: Sequence[int]) -> np.ndarray:
     return np.stack([even + odd, up + down, up - down, even - odd], -1) / 2
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _correlate(sums, power, slots, bands, data, model, weights, flags, rows, corr, counter):
     """Add w conj(M) D and w |M|^2 of one correlation to the cells (baseline, t, f); what is not finite counts nowhere."""
     b = take(counter)

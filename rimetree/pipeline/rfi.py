@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from ..solve.memory import OPTIONS, float32s, peek, uint8s
 from ..solve.threads import in_turns, take
 
@@ -75,7 +75,7 @@ def _runs(slots: np.ndarray, most: int) -> list[slice]:
     return [slice(i, min(i + most, stop)) for start, stop in runs for i in range(start, stop, most)]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _fill(size, values, rows, flags, hidden, counter):
     """size[slot, baseline] = amplitudes of a row, NaN where they do not count."""
     b = take(counter)
@@ -91,7 +91,7 @@ def _fill(size, values, rows, flags, hidden, counter):
         b = take(counter)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _limits(size, most, threshold, counter):
     """most (baselines, correlations) from amplitudes (slots, baselines, channels, correlations)."""
     slots, baselines, channels, corrs = size.shape
@@ -115,7 +115,7 @@ def _limits(size, most, threshold, counter):
         b = take(counter)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _flag(values, rows, flags, most, scan, counter):
     """Flag all correlations where one is above its limit; how many samples. Rows and correlations lie one after another."""
     fresh, corrs, n = 0, values.shape[2], values.shape[1] * values.shape[2]
@@ -135,11 +135,11 @@ def _flag(values, rows, flags, most, scan, counter):
             data, flag, hits = (
                 float32s(values.ctypes.data + 8 * row * n),
                 uint8s(flags.ctypes.data + row * n),
-                nb.int32(0),
+                np.int32(0),
             )
             for i in range(n):  # rows without any are told in SIMD code
                 re, im = peek(data, 2 * i), peek(data, 2 * i + 1)
-                hits += nb.int32(re * re + im * im > peek(squares, i)) & nb.int32(peek(flag, i) == 0)
+                hits += np.int32(re * re + im * im > peek(squares, i)) & np.int32(peek(flag, i) == 0)
             for f in range(values.shape[1] if hits else 0):
                 hit = False
                 for c in range(corrs):

@@ -16,11 +16,12 @@ from ..io.joined import JoinedGroup
 from ..io.solutions import GroupSolutions, ParmTable, Solutions
 from ..solve.backends import unavailable
 from ..solve.report import Report
+from ..solve.threads import limited
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
 from . import steady, syntax
 from .averages import Averages
-from .backend import limited, solver_of
+from .backend import solver_of
 from .config import Solve, Step
 from .data import Data, Opened, Window, absent, four, path_text
 from .interpolate import NEAR, Rule, referred, spread, varying

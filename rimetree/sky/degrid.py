@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from scipy import fft
 
+from ..kernels import kernel
 from ..solve.memory import OPTIONS
 from ..solve.threads import in_turns, take, threads
 
@@ -70,13 +70,13 @@ def _transform(x: np.ndarray) -> np.ndarray:
     return total
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _kernel(x):
     inside = 1 - (2 * x / WIDTH) ** 2
     return math.exp(BETA * (math.sqrt(inside) - 1)) if inside > 0 else 0.0
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _interpolate(out, grid, position, plane, counter):
     """Add what one plane of w gives to the visibilities near it."""
     lines, columns = grid.shape

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from ..solve.memory import OPTIONS
 from ..solve.threads import take
 
@@ -25,7 +25,7 @@ UNROLLED = 4
 """Sources added up in registers before the sums in memory are touched."""
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def sum_sources(out, uvw, pairs, rows, lmn, waves, stokes, shapes, smears, mix, counter):
     """Add to out the visibilities of all sources. Slots are shared out between threads by `counter`.
 
@@ -68,7 +68,7 @@ def sum_sources(out, uvw, pairs, rows, lmn, waves, stokes, shapes, smears, mix, 
                 _correlate(out[row], sums[b], mix)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _phasors(phasors, uvw, lmn, waves):
     """exp(2 pi i wave (u l + v m + w (n - 1))) for all stations, some sources and all channels."""
     for station in range(len(uvw)):
@@ -93,7 +93,7 @@ def _phasors(phasors, uvw, lmn, waves):
                 imag[c] = np.float32(2) * sine * cosine
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _multiply(product, first, second):
     """first times the conjugate of second."""
     real, imag = product[0], product[1]
@@ -103,7 +103,7 @@ def _multiply(product, first, second):
         imag[i] = b[i] * c[i] - a[i] * d[i]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _add(total, product, stokes):
     """Add UNROLLED products, each times a Stokes parameter over frequency."""
     s0, s1, s2, s3 = stokes[0], stokes[1], stokes[2], stokes[3]
@@ -114,7 +114,7 @@ def _add(total, product, stokes):
             sums[i] += (a[i] * s0[i] + b[i] * s1[i]) + (c[i] * s2[i] + d[i] * s3[i])
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _attenuate(product, first, second, lmn, waves, shape, smear):
     """The visibility of the source's shape, and the loss by averaging over channel and slot."""
     nchan = len(waves)
@@ -131,13 +131,13 @@ def _attenuate(product, first, second, lmn, waves, shape, smear):
         product[1, c] *= np.float32(factor)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _sinc(x):
     angle = math.pi * x
     return math.sin(angle) / angle if abs(angle) > 1e-9 else 1.0
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _correlate(out, sums, mix):
     """Correlations from sums of Stokes parameters."""
     for c in range(out.shape[0]):

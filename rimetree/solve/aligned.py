@@ -9,17 +9,14 @@ Rows with data that are not finite, and all other equations, are the business of
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from .gram import MOST, Job, add_block, scratch
+from ..kernels import Intrinsic, kernel
+from .gram import Job, add_block, scratch
 from .memory import float64s, int32s, int64s, peek, poke
-from .simd import INLINE, KERNEL, LANES, load, splat, store, total, vec, vectors
+from .simd import INLINE, KERNEL, LANES, load, splat, store, total, vectors
 from .sources import Planes
 from .threads import take
 from .turns import begin, end, number
@@ -87,80 +84,13 @@ def rows_of(planes: Planes, job: Job) -> Rows | None:
     return Rows(found[0].pop(), found[1].pop(), corr, factor, np.ascontiguousarray(job.data_index[0]), job.weights)
 
 
-_INDEX = ir.IntType(32)
-_PAIRS = ir.Constant(ir.VectorType(_INDEX, LANES), [k // 2 for k in range(LANES)])
-"""A number for each of four data as one for their real and imaginary parts."""
+_usable, _complexes, _counted, _swapped = (
+    Intrinsic(__name__, name) for name in ("usable", "complexes", "counted", "swapped")
+)
+"""Instructions; `aligned_code` says what each does."""
 
 
-def _read(builder: Any, address: Any, kind: Any, count: int) -> Any:
-    return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=1)
-
-
-def _good(builder: Any, weights: Any, flags: Any) -> Any:
-    """Weights of four data, and which of them can be used, each for a real and an imaginary part."""
-    weight = _read(builder, weights, ir.FloatType(), GROUP)
-    flag = _read(builder, flags, ir.IntType(8), GROUP)
-    most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
-    good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
-    good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
-    return (builder.shuffle_vector(a, a, _PAIRS) for a in (weight, good))
-
-
-def _kept(builder: Any, good: Any, values: Any) -> Any:
-    """Values that can be used, else 0, as float64."""
-    kept = builder.select(good, values, ir.Constant(values.type, [0.0] * LANES))
-    return builder.fpext(kept, ir.VectorType(ir.DoubleType(), LANES))
-
-
-# Processors work on what `_good` returns once, for all of these.
-
-
-@intrinsic
-def _usable(typingctx: Any, weights: Any, flags: Any) -> Any:
-    """The weights of four data, 0 where they cannot be used, each for a real and an imaginary part."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        weight, good = _good(builder, *args)
-        return _kept(builder, good, weight)
-
-    return vec(types.int64, types.int64), codegen
-
-
-@intrinsic
-def _complexes(typingctx: Any, address: Any, weights: Any, flags: Any) -> Any:
-    """Four complex64 numbers, real and imaginary parts in turn, 0 where they cannot be used."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, good = _good(builder, *args[1:])
-        return _kept(builder, good, _read(builder, args[0], ir.FloatType(), LANES))
-
-    return vec(types.int64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _counted(typingctx: Any, weights: Any, flags: Any) -> Any:
-    """1/2 for each part of a datum that can be used."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, good = _good(builder, *args)
-        kind = ir.VectorType(ir.DoubleType(), LANES)
-        return builder.select(good, *(ir.Constant(kind, [v] * LANES) for v in (0.5, 0.0)))
-
-    return vec(types.int64, types.int64), codegen
-
-
-@intrinsic
-def _swapped(typingctx: Any, x: Any) -> Any:
-    """Real and imaginary parts changed over."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        places = ir.Constant(ir.VectorType(_INDEX, LANES), [k ^ 1 for k in range(LANES)])
-        return builder.shuffle_vector(args[0], args[0], places)
-
-    return vec(x), codegen
-
-
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _sum(model, data, weights, flags, first, stop, out, at):
     """Vectors `at`... of `out`: sum w |x|^2, w x d, w x swapped d, w |d|^2 (each by part), data used. Complex numbers
     first:stop of a row."""
@@ -176,7 +106,7 @@ def _sum(model, data, weights, flags, first, stop, out, at):
         store(out, at + i, value)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _fold(out, at, ncorr):
     """Add up several data of one correlation in what `_sum` wrote at `at`."""
     for i in range(LANES * at, LANES * (at + SUMS), LANES):
@@ -188,7 +118,7 @@ def _fold(out, at, ncorr):
                 poke(out, k, peek(out, k) + peek(out, k + 2))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _add(corr, coef, out, gram, nf, count):
     """Add what `_sum` wrote at `out` to one frequency cell of the Gram matrix and of the count of one element."""
     at = 2 * corr
@@ -205,7 +135,7 @@ def _add(corr, coef, out, gram, nf, count):
     poke(count, 0, peek(count, 0) + np.int64(peek(out, at + 4 * LANES) + peek(out, at + 4 * LANES + 1) + 0.5))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def add_rows(columns, address, count, p, job, turns, counter):
     """Add all data to the Gram matrices at `address` (elements,) and to `count`, as `gram.add_lines` does. Returns the number
     of data dropped because they are not finite."""

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .linear import damped_step
 from .simd import KERNEL, LANES, add, load, splat, store
 
@@ -66,7 +66,7 @@ class Constraints:
         return Constraints(bounds, Prior(*(a[unknowns] for a in self.prior)) if len(self.prior.mean) else self.prior)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def clip(bounds, x):
     """Move x (n, S) into the bounds, and onto a bound from within rounding errors of it."""
     for b in range(bounds.unknown.shape[0]):
@@ -88,7 +88,7 @@ def clip(bounds, x):
                     x[p, v] = high
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def add_prior(prior, x, H, g, chi2):
     """Add the priors' part, at x, to H (packed), g and chi2 (1)."""
     for i in range(prior.mean.shape[0]):
@@ -98,12 +98,12 @@ def add_prior(prior, x, H, g, chi2):
         add(chi2, 0, weight * away * away)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _at(p, q):
     return (p * (p + 1)) // 2 + q if p >= q else (q * (q + 1)) // 2 + p
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _turn(H, p, c, s, v, n):
     """Lane v of H in the basis where the pair p, p + 1 is the part along (c, s) and the part across."""
     q = p + 1
@@ -117,13 +117,13 @@ def _turn(H, p, c, s, v, n):
     H[_at(p, q), v] = c * s * (d - a) + (c * c - s * s) * b
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _turn_pair(x, p, c, s, v):
     """Lane v of a vector x likewise; (c, -s) undoes it."""
     x[p, v], x[p + 1, v] = c * x[p, v] + s * x[p + 1, v], c * x[p + 1, v] - s * x[p, v]
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _direction(bounds, b, x, v):
     """Value that is bounded, and the unit vector of the pair along which it grows."""
     p = bounds.unknown[b]
@@ -133,14 +133,14 @@ def _direction(bounds, b, x, v):
     return (size, x[p, v] / size, x[p + 1, v] / size) if size > 0.0 else (size, 1.0, 0.0)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _leaves(bounds, b, value, slope):
     """Whether a bounded value lies at a bound and chi2, whose derivative is `slope`, falls beyond it."""
     low = slope > 0.0 and value <= bounds.lower[b] + TOUCHING * abs(bounds.lower[b])
     return low or (slope < 0.0 and value >= bounds.upper[b] - TOUCHING * abs(bounds.upper[b]))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _way(bounds, b, value, step):
     """The step to the bound that `step` crosses (NaN: none); along a modulus as `retract` moves it."""
     wanted = min(max(value + step, bounds.lower[b]), bounds.upper[b])
@@ -151,7 +151,7 @@ def _way(bounds, b, value, step):
     return wanted - value
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _without(H, g, p, v, n, step):
     """Take unknown p out of lane v of the system, moved by `step`."""
     for k in range(n):
@@ -161,7 +161,7 @@ def _without(H, g, p, v, n, step):
     g[p, v] = 0.0
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def bounded_step(bounds, x, H, g, damping, delta, decrease, a, scale):
     """`damped_step` from x that stays within bounds."""
     n, m = g.shape[0], bounds.unknown.shape[0]
@@ -202,7 +202,7 @@ def bounded_step(bounds, x, H, g, damping, delta, decrease, a, scale):
                 _turn_pair(delta, bounds.unknown[b], c[b, v], -s[b, v], v)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _predict(H, g, delta, decrease):
     """How far chi2 changes along delta, to second order, as a positive number."""
     total = splat(0.0)
@@ -216,7 +216,7 @@ def _predict(H, g, delta, decrease):
         decrease[0, v] = abs(decrease[0, v])
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def hold(bounds, x, H, g, held):
     """Take the unknowns that are at their bounds out of H, before rank and errors are worked out; held (m, LANES).
 
@@ -234,7 +234,7 @@ def hold(bounds, x, H, g, held):
                 _without(H, spare, p, v, n, 0.0)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def pin(H, pins):
     """Take the unknowns where `pins` (n, LANES) out of H."""
     spare = np.zeros((pins.shape[0], LANES))
@@ -244,7 +244,7 @@ def pin(H, pins):
                 _without(H, spare, p, v, pins.shape[0], 0.0)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def release(bounds, held, variance):
     """What is held has no error; variance (n, LANES) in the coordinates of `hold`."""
     for b in range(bounds.unknown.shape[0]):

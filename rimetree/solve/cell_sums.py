@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .bilinear import Pairs
 from .coupling import Cells
 from .gram import add_block, scratch
@@ -134,7 +134,7 @@ class CellSums:
             self.data[bad] = self.constant[bad] = 0
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _eight(gram, at, stride, nf, t, f, kept):
     """Numbers of eight cells, of which the first is t, f: of time cells `stride` apart in the flat array gram, from `at` on."""
     if f + LANES <= nf:
@@ -145,7 +145,7 @@ def _eight(gram, at, stride, nf, t, f, kept):
     return load(kept, 0)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _write(
     table, cells, seen, equation, number, weight, local, gram, count, starts, m0, m1, block, cell, constant, data
 ):
@@ -162,7 +162,7 @@ def _write(
                 continue
             stride = K * K * nf
             at = starts[e] + (m - m0) * steps * stride
-            part = nb.int64(table.part[table.member[eq] + r])
+            part = np.int64(table.part[table.member[eq] + r])
             if table.plain[eq]:
                 where = block * cells.weight.shape[1] + cells.first[eq, 0] + r
                 x = cc * _eight(gram, at, stride, nf, t, f, local) + load(cells.weight, where) + load(cells.rest, where)
@@ -188,7 +188,7 @@ def _write(
                 seen[block, table.member[eq] + r, v] += own
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _add(p, job, table, cells, seen, equation, number, weight, first, last, nf, step, block, parts, counter):
     """One turn per `step` time cells and `block` members; slots first[t]:last[t] are those of time cell t. Returns the number of
     data dropped, and what is to be added to `CellSums.data` and `constant`."""
@@ -225,7 +225,7 @@ def _add(p, job, table, cells, seen, equation, number, weight, first, last, nf, 
     return dropped, data, constant
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _strike(table, cells, bad, counter):
     """Zero the data of parts and cells that are bad (parts, blocks, LANES)."""
     block = take(counter)

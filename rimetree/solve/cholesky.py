@@ -8,9 +8,9 @@ costs a factor of 25.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .simd import INLINE, KERNEL, load, root, splat, store, vectors
 from .threads import in_turns, take, tell, wait_for
 
@@ -21,13 +21,13 @@ DEPTH = 64
 """Columns worked on together: four rows of so many stay in a core's first cache."""
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def start_of(i):
     """Place of row i in a packed lower triangle."""
     return (i * (i + 1)) // 2
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _four_by_four(a, r, s, t, u, b, p, q, x, y, first, last, w, at):
     """w[at:at+16] less the sums over k of a[r + k] b[p + k], a[r + k] b[q + k] ..., then with s, t and u for r: each vector
     loaded is used four times."""
@@ -49,13 +49,13 @@ def _four_by_four(a, r, s, t, u, b, p, q, x, y, first, last, w, at):
         store(w, at + m, value)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _fetch_four(a, r, w, at):
     for m in range(4):
         store(w, at + m, load(a, r + m))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _solve_four(a, r, w, at, j):
     """Four elements of the row at r, from column j on, from what is left of them in w[at:at+4]."""
     for m in range(4):
@@ -66,7 +66,7 @@ def _solve_four(a, r, w, at, j):
         store(a, r + j + m, x * load(a, p + m))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def cholesky(a, n):
     """Factor the matrix a (n, n) in place, its diagonal inverted: NaN or infinite where it is not positive definite.
 
@@ -82,7 +82,7 @@ def cholesky(a, n):
         _last_row(a, n - 1)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _factor(a, n, done, counter):
     """`cholesky` by several threads, each taking a band in turn: it goes past those above as soon as they are `done` (bands,)."""
     w = vectors(4 * BAND)
@@ -104,7 +104,7 @@ def factor(a: np.ndarray, n: int, team: bool) -> None:
     in_turns(_factor, a, n, np.zeros(-(-n // BAND), np.int64)) if team else cholesky(a, n)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _past(a, start, stop, first, w):
     """The columns of the band that starts at `first`, of the rows from `start` to `stop` below it."""
     last = stop - 1  # the fours beyond it are this row again, and not kept
@@ -121,7 +121,7 @@ def _past(a, start, stop, first, w):
             _solve_four(a, start_of(i), w, 4 * (i - start), j)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _corner(a, start, stop):
     """The columns from `start` on of the rows from `start` to `stop`, in pairs."""
     for i in range(start, stop, 2):
@@ -149,7 +149,7 @@ def _corner(a, start, stop):
         store(a, s + i + 1, 1.0 / root(z - y * y))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _last_row(a, i):
     r = start_of(i)
     total = load(a, r + i)
@@ -164,7 +164,7 @@ def _last_row(a, i):
     store(a, r + i, 1.0 / root(total))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def substitute(l, x, n):
     """Solve L L^T y = x in place, L from `cholesky`."""
     for i in range(n):
@@ -181,7 +181,7 @@ def substitute(l, x, n):
             store(x, k, load(x, k) - load(l, r + k) * total)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def substitute_four(l, x, n):
     """`substitute` for the four right-hand sides x (4, n), four rows of L at a time: vectors loaded are used four times."""
     w, whole = vectors(16), n - n % 4
@@ -212,7 +212,7 @@ def substitute_four(l, x, n):
         _subtract_four(l, x, n, i)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _forward(l, x, at, i, w, first):
     """Elements i to i + 4 of x[at...] from what is left of them in w[first...], by the four by four of L on its diagonal."""
     for h in range(4):
@@ -223,7 +223,7 @@ def _forward(l, x, at, i, w, first):
         store(x, at + i + h, value * load(l, r + h))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _backward(l, x, at, i):
     """Elements i to i + 4 of x[at...] in place, by the transpose of the four by four of L on its diagonal."""
     for h in range(3, -1, -1):
@@ -233,7 +233,7 @@ def _backward(l, x, at, i):
         store(x, at + i + h, value * load(l, start_of(i + h) + i + h))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _subtract_four(l, x, n, i):
     """Take what elements i to i + 4 of the four vectors x (4, n) stand for away from those before them."""
     r, s, t, u = start_of(i), start_of(i + 1), start_of(i + 2), start_of(i + 3)
@@ -247,7 +247,7 @@ def _subtract_four(l, x, n, i):
             store(x, at + n + k, load(x, at + n + k) - (v * f + w * g) - (y * h + z * o))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def update(l, q):
     """The factor of A + sum of q q^T, from that of A in place; q (m, n) is overwritten. Plane rotations, a row at a time."""
     m, n = q.shape[0], q.shape[1]
@@ -268,7 +268,7 @@ def update(l, q):
             store(l, r + i, inverted * cosine)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _invert(l, n, norms, counter):
     first = take(counter) * BAND
     while first < n:
@@ -281,7 +281,7 @@ def inverse_diagonal(l: np.ndarray, n: int, norms: np.ndarray, team: bool) -> No
     in_turns(_invert, l, n, norms) if team else _invert(l, n, norms, np.zeros(1, np.int64))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def inverse_columns(l, n, first, last, norms):
     """norms[first:last] = squares of the columns first:last of L^-1, four rows at a time: x_i = (1 if diagonal - sum l_ik x_k) / l_ii."""
     size, w = n - first, vectors(4 * BAND)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .bilinear import Stems
 from .cell_sums import CellSums
 from .simd import KERNEL, LANES, load, store, total, vectors
@@ -40,7 +40,7 @@ def contracted(
     )
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _contract(t, stems, cells, count, points, interval, intervals, counter):
     """(intervals, members, 4): weight, product (real and imaginary part), data. One turn per block of cells."""
     result = np.zeros((intervals, len(t.part), 4))
@@ -59,7 +59,7 @@ def _contract(t, stems, cells, count, points, interval, intervals, counter):
         for e in range(len(t.members)):
             d0, b0 = block * cells.weight.shape[1] + cells.first[e, 0], block * cells.b.shape[1] + cells.first[e, 1]
             for m in range(t.members[e]):
-                p, q = nb.int64(t.left[t.use[e] + m]), nb.int64(t.right[t.use[e] + m])
+                p, q = np.int64(t.left[t.use[e] + m]), np.int64(t.right[t.use[e] + m])
                 pr, pi, qr, qi = load(value, 2 * p), load(value, 2 * p + 1), load(value, 2 * q), load(value, 2 * q + 1)
                 br, bi = load(cells.b, b0 + 2 * m), load(cells.b, b0 + 2 * m + 1)
                 xr, xi = pr * qr + pi * qi, pi * qr - pr * qi

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import OPTIONS, float32s, float64s, merge
 from .sources import MISSING, PARTLY, PlaneTable, Sources, assemble, clean
 from .threads import in_turns, take
@@ -48,7 +48,7 @@ def contract(
     return sum(in_turns(_contract, out.view(np.float32), planes, corrs, wanted, np.asarray(rows_member, np.int32)))
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _fill(out, p, corrs, wanted, member, slots, rows, lines, plane, spare, state, bad):
     """Fill `lines` rows. The arrays are the caller's: memory of its own could be freed here while only its address is
     in use."""
@@ -67,7 +67,7 @@ def _fill(out, p, corrs, wanted, member, slots, rows, lines, plane, spare, state
     return dropped
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _block(out, p, corrs, wanted, baseline, slot, m0, m1):
     """The rows of members m0:m1 at one slot."""
     n, count = out.shape[1], m1 - m0
@@ -82,7 +82,7 @@ def _block(out, p, corrs, wanted, baseline, slot, m0, m1):
     return _fill(out, p, corrs, wanted, member, slots, rows, lines, plane, spare, state, bad)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _contract(out, p, corrs, wanted, baseline, counter):
     """One turn per slot and block of members."""
     members = baseline.shape[0]

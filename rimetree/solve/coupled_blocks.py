@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .simd import INLINE, KERNEL, add, load, splat, store, vectors
 from .stems import clear, gather, others, scatter, values
 from .threads import take
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _put(array, entry, re, im):
     """Add to the pair of an entry of `Squares`, as its mode says."""
     at, mode = 2 * (entry // 4), entry % 4
@@ -23,7 +23,7 @@ def _put(array, entry, re, im):
     add(array, at + 1, im * (-1.0 if mode == 1 else 1.0))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _sandwich(A, at, n, i, k, xr, xi, yr, yi):
     """x A_ik conj(y)."""
     if i == k:
@@ -35,26 +35,26 @@ def _sandwich(A, at, n, i, k, xr, xi, yr, yi):
     return re * zr - im * zi, re * zi + im * zr
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _plain(t, sq, e, cells, block, norm, out):
     """Add equation e, of one product each, to the normal matrices of stems."""
     u, w = t.use[e], sq.use[e]
     at = block * cells.weight.shape[1] + cells.first[e, 0]
     m = 0
     while m < t.members[e]:
-        p, entry = nb.int64(t.left[u + m]), sq.left[w + m]
+        p, entry = np.int64(t.left[u + m]), sq.left[w + m]
         pp, sum_ = load(norm, p), splat(0.0)
         while m < t.members[e] and t.left[u + m] == p:
             d = load(cells.weight, at + m)
-            sum_ += d * load(norm, nb.int64(t.right[u + m]))
+            sum_ += d * load(norm, np.int64(t.right[u + m]))
             if sq.right[w + m] >= 0:
-                add(out, 2 * (nb.int64(sq.right[w + m]) // 4), d * pp)
+                add(out, 2 * (np.int64(sq.right[w + m]) // 4), d * pp)
             m += 1
         if entry >= 0:
-            add(out, 2 * (nb.int64(entry) // 4), sum_)
+            add(out, 2 * (np.int64(entry) // 4), sum_)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _widths(t, sq, e, cells, block, value, out):
     """Add equation e to the normal matrices of pairs of stems."""
     n, first, terms = t.planes[e], t.term[e], t.term[e + 1] - t.term[e]
@@ -63,9 +63,9 @@ def _widths(t, sq, e, cells, block, value, out):
         u0, w = t.use[e] + m * terms, sq.use[e] + m * (terms * (terms + 1)) // 2
         for i in range(terms):
             for k in range(i, terms):
-                a, b = nb.int64(t.plane[first + i]), nb.int64(t.plane[first + k])
+                a, b = np.int64(t.plane[first + i]), np.int64(t.plane[first + k])
                 if sq.left[w] >= 0:
-                    p, q = nb.int64(t.right[u0 + i]), nb.int64(t.right[u0 + k])
+                    p, q = np.int64(t.right[u0 + i]), np.int64(t.right[u0 + k])
                     xr, xi, yr, yi = (
                         load(value, 2 * p),
                         load(value, 2 * p + 1),
@@ -73,9 +73,9 @@ def _widths(t, sq, e, cells, block, value, out):
                         load(value, 2 * q + 1),
                     )
                     re, im = _sandwich(cells.A, a0, n, a, b, xr, xi, yr, yi)
-                    _put(out, nb.int64(sq.left[w]), re, im)
+                    _put(out, np.int64(sq.left[w]), re, im)
                 if sq.right[w] >= 0:
-                    p, q = nb.int64(t.left[u0 + i]), nb.int64(t.left[u0 + k])
+                    p, q = np.int64(t.left[u0 + i]), np.int64(t.left[u0 + k])
                     xr, xi, yr, yi = (
                         load(value, 2 * p),
                         load(value, 2 * p + 1),
@@ -83,11 +83,11 @@ def _widths(t, sq, e, cells, block, value, out):
                         load(value, 2 * q + 1),
                     )
                     re, im = _sandwich(cells.A, a0, n, a, b, xr, xi * -1.0, yr, yi * -1.0)
-                    _put(out, nb.int64(sq.right[w]), re, im * -1.0)
+                    _put(out, np.int64(sq.right[w]), re, im * -1.0)
                 w += 1
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def diagonal(t, stems, sq, cells, points, base, size, counter):
     """Normal matrices of pairs of atoms, (2, size): of pair k at base[k] plus the place of its grid in the cell."""
     result, count = np.zeros((2, size)), len(stems.first) - 1

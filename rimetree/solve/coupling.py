@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .simd import INLINE, KERNEL, add, load, splat, store, vectors
 from .stems import back, changes, clear, gather, scatter, values
 from .threads import take
@@ -49,7 +49,7 @@ class Cells(NamedTuple):
     """(grids, cells): the point, after the first, at which a grid is taken in each cell."""
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _product(A, a0, n, i, x):
     """Row i of A x."""
     re, im = splat(0.0), splat(0.0)
@@ -67,7 +67,7 @@ def _product(A, a0, n, i, x):
     return re, im
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _flow(value, bars, p, q, sr, si):
     """Adjoints of the stems P, Q of P conj(Q) from that of the product."""
     pr, pi, qr, qi = load(value, 2 * p), load(value, 2 * p + 1), load(value, 2 * q), load(value, 2 * q + 1)
@@ -77,7 +77,7 @@ def _flow(value, bars, p, q, sr, si):
     add(bars, 2 * q + 1, sr * pi - si * pr)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _change(value, delta, p, q):
     """Change of P conj(Q)."""
     pr, pi, qr, qi = load(value, 2 * p), load(value, 2 * p + 1), load(value, 2 * q), load(value, 2 * q + 1)
@@ -85,7 +85,7 @@ def _change(value, delta, p, q):
     return xr * qr + xi * qi + pr * yr + pi * yi, xi * qr - xr * qi + pi * yr - pr * yi
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _slopes(t, e, cells, block, value, bars, phi, chi2):
     """Add equation e to the adjoints of stems (of half of chi2) and to chi2 (parts, blocks)."""
     n, first, terms = t.planes[e], t.term[e], t.term[e + 1] - t.term[e]
@@ -96,7 +96,7 @@ def _slopes(t, e, cells, block, value, bars, phi, chi2):
         u0 = t.use[e] + m * terms
         clear(phi, 2 * n)
         for k in range(terms):
-            a, p, q = nb.int64(t.plane[first + k]), nb.int64(t.left[u0 + k]), nb.int64(t.right[u0 + k])
+            a, p, q = np.int64(t.plane[first + k]), np.int64(t.left[u0 + k]), np.int64(t.right[u0 + k])
             pr, pi, qr, qi = load(value, 2 * p), load(value, 2 * p + 1), load(value, 2 * q), load(value, 2 * q + 1)
             add(phi, 2 * a, pr * qr + pi * qi)
             add(phi, 2 * a + 1, pi * qr - pr * qi)
@@ -113,14 +113,14 @@ def _slopes(t, e, cells, block, value, bars, phi, chi2):
             total += xr * (sr + br) + xi * (si + bi)
             store(phi, 2 * (n + i), sr)
             store(phi, 2 * (n + i) + 1, si)
-        add(chi2, nb.int64(t.part[t.member[e] + m]) * blocks + block, total)
+        add(chi2, np.int64(t.part[t.member[e] + m]) * blocks + block, total)
         for k in range(terms):
-            a = n + nb.int64(t.plane[first + k])
-            p, q = nb.int64(t.left[u0 + k]), nb.int64(t.right[u0 + k])
+            a = n + np.int64(t.plane[first + k])
+            p, q = np.int64(t.left[u0 + k]), np.int64(t.right[u0 + k])
             _flow(value, bars, p, q, load(phi, 2 * a), load(phi, 2 * a + 1))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _bends(t, e, cells, block, value, delta, bars, phi):
     """Add equation e to the adjoints of stems for a change `delta` of the stems."""
     n, first, terms = t.planes[e], t.term[e], t.term[e + 1] - t.term[e]
@@ -129,8 +129,8 @@ def _bends(t, e, cells, block, value, delta, bars, phi):
         u0 = t.use[e] + m * terms
         clear(phi, 2 * n)
         for k in range(terms):
-            a = nb.int64(t.plane[first + k])
-            dr, di = _change(value, delta, nb.int64(t.left[u0 + k]), nb.int64(t.right[u0 + k]))
+            a = np.int64(t.plane[first + k])
+            dr, di = _change(value, delta, np.int64(t.left[u0 + k]), np.int64(t.right[u0 + k]))
             add(phi, 2 * a, dr)
             add(phi, 2 * a + 1, di)
         for i in range(n):
@@ -138,23 +138,23 @@ def _bends(t, e, cells, block, value, delta, bars, phi):
             store(phi, 2 * (n + i), sr)
             store(phi, 2 * (n + i) + 1, si)
         for k in range(terms):
-            a = n + nb.int64(t.plane[first + k])
-            p, q = nb.int64(t.left[u0 + k]), nb.int64(t.right[u0 + k])
+            a = n + np.int64(t.plane[first + k])
+            p, q = np.int64(t.left[u0 + k]), np.int64(t.right[u0 + k])
             _flow(value, bars, p, q, load(phi, 2 * a), load(phi, 2 * a + 1))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _plain_slopes(t, e, cells, block, value, bars, chi2):
     """`_slopes` of a plain equation, members with the same P one after another."""
     u, part, members = t.use[e], t.member[e], t.members[e]
     d0, b0 = block * cells.weight.shape[1] + cells.first[e, 0], block * cells.b.shape[1] + cells.first[e, 1]
     m = 0
     while m < members:
-        p, own = nb.int64(t.left[u + m]), nb.int64(t.part[part + m])
+        p, own = np.int64(t.left[u + m]), np.int64(t.part[part + m])
         pr, pi = load(value, 2 * p), load(value, 2 * p + 1)
         re, im, total = splat(0.0), splat(0.0), splat(0.0)
         while m < members and t.left[u + m] == p and t.part[part + m] == own:
-            q = nb.int64(t.right[u + m])
+            q = np.int64(t.right[u + m])
             qr, qi = load(value, 2 * q), load(value, 2 * q + 1)
             d = load(cells.weight, d0 + m) + load(cells.rest, d0 + m)
             br, bi = load(cells.b, b0 + 2 * m), load(cells.b, b0 + 2 * m + 1)
@@ -170,7 +170,7 @@ def _plain_slopes(t, e, cells, block, value, bars, chi2):
         add(chi2, own * len(cells.live) + block, total)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _plain_bends(t, e, cells, block, mixed, sums):
     """Add a plain equation to the sums over its members that every stem needs; mixed, sums: three vectors per stem,
     e and |P|^2, and their weighted sums over the stems that it meets."""
@@ -178,11 +178,11 @@ def _plain_bends(t, e, cells, block, mixed, sums):
     d0 = block * cells.weight.shape[1] + cells.first[e, 0]
     m = 0
     while m < members:
-        p = nb.int64(t.left[u + m])
+        p = np.int64(t.left[u + m])
         pr, pi, pp = load(mixed, 3 * p), load(mixed, 3 * p + 1), load(mixed, 3 * p + 2)
         re, im, sum_ = splat(0.0), splat(0.0), splat(0.0)
         while m < members and t.left[u + m] == p:
-            q, d = nb.int64(t.right[u + m]), load(cells.weight, d0 + m)
+            q, d = np.int64(t.right[u + m]), load(cells.weight, d0 + m)
             re, im = re + d * load(mixed, 3 * q), im + d * load(mixed, 3 * q + 1)
             sum_ += d * load(mixed, 3 * q + 2)
             add(sums, 3 * q, d * pr)
@@ -194,7 +194,7 @@ def _plain_bends(t, e, cells, block, mixed, sums):
         add(sums, 3 * p + 2, sum_)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _mix(value, delta, mixed):
     for s in range(mixed.shape[0] // 3):
         pr, pi, xr, xi = load(value, 2 * s), load(value, 2 * s + 1), load(delta, 2 * s), load(delta, 2 * s + 1)
@@ -203,7 +203,7 @@ def _mix(value, delta, mixed):
         store(mixed, 3 * s + 2, pr * pr + pi * pi)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _unmix(value, delta, sums, bars):
     """Adjoints of stems from the sums of plain equations."""
     for s in range(sums.shape[0] // 3):
@@ -213,7 +213,7 @@ def _unmix(value, delta, sums, bars):
         store(bars, 2 * s + 1, w * xi + pr * im + pi * re)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def gradient(t, stems, cells, points, chi2, counter):
     """Adjoints of points (2, points) of half of chi2: Re(conj(adjoint) change) is its change. chi2 (parts, blocks,
     LANES) receives phi^H A phi + 2 Re(phi^H b). One turn per block of cells."""
@@ -242,7 +242,7 @@ def gradient(t, stems, cells, points, chi2, counter):
     return result
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def curvature(t, stems, cells, points, change, counter):
     """Adjoints of points for a change of the points: the product of the Gauss-Newton matrix with it."""
     result, count = np.zeros(points.shape), len(stems.first) - 1

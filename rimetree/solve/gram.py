@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import LEAF, OPTIONS, fill, float32s, float64s, gather, peek, poke, uint8s
 from .sources import LARGEST, MISSING, PARTLY, assemble, clean
 from .threads import take
@@ -63,7 +63,7 @@ class Scratch(NamedTuple):
     slot: np.ndarray
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def scratch(job):
     """Scratch for `job`."""
     n, used, (ne, size) = job.fcell.shape[0], job.used.shape[0], job.local.shape
@@ -79,7 +79,7 @@ def scratch(job):
     )  # fmt: skip
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _lower(own, flags, weights, n, first):
     """own = w of n data, or the smaller of both; 0 where the datum cannot be used."""
     for c in range(n):
@@ -89,7 +89,7 @@ def _lower(own, flags, weights, n, first):
         poke(own, c, value if first else min(peek(own, c), value))
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _weigh(rows, job, e, member, slot, count, n, w, alive, work):
     """Weights of element e for `count` lines, at address w; alive[i]: whether line i has usable data."""
     start, stop = job.data_start[e], job.data_start[e + 1]
@@ -119,7 +119,7 @@ def _weigh(rows, job, e, member, slot, count, n, w, alive, work):
                 _lower(own, flags, weights, n, False)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _drop(job, e, state, bad, count, n, w, alive):
     """Set weights to 0 where a plane of the element is not finite: how many data that dropped. Lines with a missing
     plane die."""
@@ -145,7 +145,7 @@ def _drop(job, e, state, bad, count, n, w, alive):
     return dropped
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _times(w, re, im, xr, xi, n):
     """x = w (re + i im)."""
     for c in range(n):
@@ -154,7 +154,7 @@ def _times(w, re, im, xr, xi, n):
         poke(xi, c, v * peek(im, c))
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _dot(xr, xi, br, bi, first, stop):
     """sum conj(x) b."""
     re = 0.0
@@ -166,7 +166,7 @@ def _dot(xr, xi, br, bi, first, stop):
     return re, im
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _same(v, w, n):
     differ = 0
     for c in range(n):
@@ -174,12 +174,12 @@ def _same(v, w, n):
     return differ == 0
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _add_at(gram, at, value):
     poke(gram, at, peek(gram, at) + value)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _each(xr, xi, br, bi, first, stop, gram, up, low):
     """Every channel a cell: add conj(x) b, real parts at `up`, imaginary ones at `low` (not on the diagonal)."""
     for c in range(first, stop):
@@ -193,7 +193,7 @@ def _each(xr, xi, br, bi, first, stop, gram, up, low):
             )
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _norm(xr, xi, br, bi, first, stop):
     """Real part of sum conj(x) b."""
     re = 0.0
@@ -202,7 +202,7 @@ def _norm(xr, xi, br, bi, first, stop):
     return re
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _triple(w, ar, ai, br, bi, first, stop):
     """sum w |a|^2, sum w conj(a) b (real, imaginary), sum w |b|^2."""
     aa, re, im, bb = 0.0, 0.0, 0.0, 0.0
@@ -216,7 +216,7 @@ def _triple(w, ar, ai, br, bi, first, stop):
     return aa, re, im, bb
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _products(job, nf, e, planes, size, i, n, own, gram, work, part, known):
     """Add the Gram matrix of element e over line i. The sums of solvable planes with each other are left in `part`, or
     are `known`."""
@@ -253,7 +253,7 @@ def _products(job, nf, e, planes, size, i, n, own, gram, work, part, known):
                     _add_at(gram, low, im)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _pair(job, nf, e, planes, size, i, n, own, gram):
     """`_products` for one solvable plane and a constant part, where no run has channels that are cells: one pass."""
     a = planes + 8 * (job.local[e, 0] * size + i * n)
@@ -269,7 +269,7 @@ def _pair(job, nf, e, planes, size, i, n, own, gram):
         _add_at(gram, 3 * nf + f, bb)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _positive(own, first, stop):
     used = 0
     for c in range(first, stop):
@@ -277,7 +277,7 @@ def _positive(own, first, stop):
     return used
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _count(job, e, member, t, own, count):
     for r in range(job.runs.shape[0]):
         first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
@@ -288,7 +288,7 @@ def _count(job, e, member, t, own, count):
                 count[e, member, t, f + c - first] += peek(own, c) > 0.0
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def load(p, job, room, count):
     """Weights of all elements and the planes that they use for the first `count` lines of a block; returns the number
     of data dropped."""
@@ -307,7 +307,7 @@ def load(p, job, room, count):
     return dropped
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _sum(job, room, lines, address, count, origin):
     """Add the first `lines` lines of a block to the Gram matrices, which begin at member and time cell `origin`."""
     n, nf = job.fcell.shape[0], count.shape[3]
@@ -333,7 +333,7 @@ def _sum(job, room, lines, address, count, origin):
             _count(job, e, member, t, own, count)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def add_block(room, address, count, p, job, first, last, m0, m1, origin):
     """All rows of members m0:m1 at slots first:last that have a time cell, for sums that begin at member and time cell `origin`
     (two int64); returns the number of data dropped."""
@@ -355,7 +355,7 @@ def add_block(room, address, count, p, job, first, last, m0, m1, origin):
     return dropped
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def add_lines(address, count, p, job, turns, counter):
     """Add all data to the Gram matrices at `address` (elements,) and to `count`, taking turns at `counter` with other threads.
 

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import OPTIONS
 from .threads import in_turns, take
 
@@ -18,7 +18,7 @@ def inverses(matrices: np.ndarray) -> np.ndarray:
     return (result + result.swapaxes(1, 2)) / 2
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _invert(a, counter):
     m, n = take(counter), a.shape[1]
     while m < a.shape[0]:

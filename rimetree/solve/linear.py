@@ -8,10 +8,11 @@ Matrices are packed lower triangles of vectors (see `cholesky`); a lane that fai
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .cholesky import cholesky, factor, inverse_diagonal, start_of, substitute, substitute_four, update
+from .eigen import eigh
 from .simd import KERNEL, LANES, aligned, choose, inverse, load, root, splat, store, vectors
 
 RIDGE = 1e-10
@@ -28,7 +29,7 @@ GUARDS = 3
 """Directions looked for beyond those that are null: the iteration converges sooner, and the smallest eigenvalue is better known."""
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def scaled(H, n, diagonal, a, scale):
     """a = D^-1/2 H D^-1/2 with `diagonal` (1) on its diagonal, D = diag(H); scale = D^-1/2, 0 for an unknown without
     data."""
@@ -41,7 +42,7 @@ def scaled(H, n, diagonal, a, scale):
         store(a, r + i, load(diagonal, 0))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def damped_step(H, g, damping, delta, decrease, a, scale):
     """Levenberg-Marquardt step `delta` (n) = -(H + damping * diag H)^-1 g and the decrease of chi2 that it predicts
     (1).
@@ -62,7 +63,7 @@ def damped_step_of_all(H, g, damping, delta, decrease, a, scale):
     damped_solution(g, damping, delta, decrease, a, scale)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def damped(H, n, damping, a, scale):
     """`scaled` with 1 + damping on the diagonal."""
     diagonal = np.empty((1, LANES))
@@ -70,7 +71,7 @@ def damped(H, n, damping, a, scale):
     scaled(H, n, diagonal, a, scale)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def damped_solution(g, damping, delta, decrease, a, scale):
     """The step and the decrease from the factor a of the damped matrix."""
     n = g.shape[0]
@@ -87,7 +88,7 @@ def damped_solution(g, damping, delta, decrease, a, scale):
     store(decrease, 0, total)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def block_steps(H, g, order, starts, delta):
     """Block-Jacobi steps: every block of unknowns (order[starts[b]:starts[b+1]]) as if all others were fixed."""
     most = 0
@@ -113,7 +114,7 @@ def block_steps(H, g, order, starts, delta):
             store(delta, order[starts[b] + i], choose(good, load(x, i), splat(0.0)))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def turn(H, theta, gains):
     """H (packed) in place, in coordinates along and across the complex unknowns `gains` (numbers of real parts)."""
     n = theta.shape[0]
@@ -135,7 +136,7 @@ def turn(H, theta, gains):
         store(H, j + 1, s * s * x + c * c * z - 2.0 * c * s * y)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def turn_back(null, theta, gains):
     """Directions (n, m) in place, from the coordinates of `turn`."""
     m = null.shape[1]
@@ -171,7 +172,7 @@ def finish(
     return null
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _ridged(H, a, scale):
     """H scaled in place, and a copy with RIDGE."""
     n, one = scale.shape[0], np.ones((1, LANES))
@@ -182,14 +183,14 @@ def _ridged(H, a, scale):
         store(a, start_of(i) + i, splat(1.0 + RIDGE))  # without data too: there the matrix is 1, which is not null
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _nulls(a, full, scale, rank, condition):
     """Rank, condition number and null directions (m, n), zero where there are fewer, of the scaled matrix `full` with factor a."""
     n, largest = scale.shape[0], np.empty((1, LANES))
     _largest(full, n, largest)
     m, most = min(n, _suspected(a, n)), 0
     while True:
-        q, values = vectors(m * n).reshape(m, n, LANES), np.zeros((m, LANES))
+        q, values = np.empty((m, n, LANES)), np.zeros((m, LANES))
         _least(a, full, q, values)
         for v in range(LANES):
             nulls = 0
@@ -214,7 +215,7 @@ def _nulls(a, full, scale, rank, condition):
     return q[: max(most, 1)]
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _unscaled(q, scale):
     """Unit directions (n, m, LANES) in unscaled unknowns from q (m, n)."""
     m, n = q.shape[0], q.shape[1]
@@ -231,7 +232,7 @@ def _unscaled(q, scale):
     return null
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _without(q, scale, variance):
     """Rescale `variance` (n), less that of the directions q (m, n)."""
     m, n = q.shape[0], q.shape[1]
@@ -245,7 +246,7 @@ def _without(q, scale, variance):
                 variance[i, v] = np.nan
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _suspected(l, n):
     """How many directions to look for: GUARDS more than small pivots of `cholesky` in the lane that has most, in fours."""
     most = 0
@@ -257,12 +258,12 @@ def _suspected(l, n):
     return (most + GUARDS + 3) // 4 * 4
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _least(l, full, q, values):
     """Eigenvectors q (m, n) and eigenvalues `values` (m), ascending, of the matrix `full` with factor l: the least ones, by
     inverse iteration from random directions; NaN in lanes that are not finite."""
     m, n = q.shape[0], q.shape[1]
-    image, number = vectors(m * n).reshape(m, n, LANES), np.uint64(1)
+    image, number = np.empty((m, n, LANES)), np.uint64(1)
     for i in range(m * n):
         number = number * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
         store(q, i, splat(np.float64(number >> np.uint64(11)) / 2.0**53 - 0.5))
@@ -280,23 +281,33 @@ def _least(l, full, q, values):
     _rotate(q, image, values)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _rotate(q, image, values):
     """Ritz vectors and values (m) of the matrix that maps q (m, n) to image, ascending; NaN in lanes that are not finite."""
     m, n = q.shape[0], q.shape[1]
-    ritz, turned = vectors(m * m).reshape(m, m, LANES), vectors(m)
+    ritz, turned = np.empty((m, m, LANES)), vectors(m)
     for c in range(m):
         for d in range(m):
             total = splat(0.0)
             for i in range(n):
                 total += load(q, c * n + i) * load(image, d * n + i) + load(q, d * n + i) * load(image, c * n + i)
             store(ritz, c * m + d, total * 0.5)
+    own = np.empty((m, m))
     for v in range(LANES):
-        own = ritz[:, :, v].copy()
-        if np.isfinite(own).all():
-            values[:, v], ritz[:, :, v] = np.linalg.eigh(own)
-        else:
-            values[:, v] = np.nan
+        good = True
+        for c in range(m):
+            for d in range(m):
+                own[c, d] = ritz[c, d, v]
+                good &= np.isfinite(own[c, d])
+        if not good:
+            for c in range(m):
+                values[c, v] = np.nan
+            continue
+        found, axes = eigh(own)
+        for c in range(m):
+            values[c, v] = found[c]
+            for d in range(m):
+                ritz[d, c, v] = axes[d, c]
     for i in range(n):
         for c in range(m):
             total = splat(0.0)
@@ -307,7 +318,7 @@ def _rotate(q, image, values):
             store(q, c * n + i, load(turned, c))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _dot(x, y, n):
     total = splat(0.0)
     for i in range(n):
@@ -315,7 +326,7 @@ def _dot(x, y, n):
     return total
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _multiply(a, x, out, n):
     """out = A x."""
     for i in range(n):
@@ -327,7 +338,7 @@ def _multiply(a, x, out, n):
         store(out, i, total)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _multiply_four(a, x, out, n):
     """out = A x for four vectors: x and out (4, n)."""
     for i in range(n):
@@ -347,7 +358,7 @@ def _multiply_four(a, x, out, n):
             store(out, m * n + i, value)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _orthonormalise(q):
     """Gram-Schmidt, twice, on the rows of q (m, n)."""
     n = q.shape[1]
@@ -362,7 +373,7 @@ def _orthonormalise(q):
             store(q, c * n + i, load(q, c * n + i) * norm)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _largest(a, n, value):
     """The largest eigenvalue (1), by a few power iterations: in each lane as many as change it by more than a hundredth."""
     x, y, now = vectors(n), vectors(n), np.empty((1, LANES))

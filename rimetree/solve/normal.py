@@ -9,14 +9,14 @@ with `phi_a` a sum of products of atoms; atoms depend on real unknowns through t
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .simd import INLINE, KERNEL, LANES, add, load, splat, store
 from .threads import take
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def mark(unknowns, data, seen):
     """seen (unknowns, S) = True where a member that sees an unknown (members, seen by each) has data (members, S)."""
     for n in range(unknowns.shape[0]):
@@ -25,7 +25,7 @@ def mark(unknowns, data, seen):
                 seen[unknowns[n, i], s] |= data[n, s] > 0
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def pack(rr, ri, yr, yi, s0, data, at):
     """Vectors `at`... of `data` from the equations R (members, rows, planes, J, S) and y (members, rows, J, S), lanes
     s0...
@@ -48,19 +48,19 @@ def pack(rr, ri, yr, yi, s0, data, at):
                     at += 2
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _turned(xr, xi, yr, yi, sign):
     """x * y, or x * conj(y) where `sign` is -1."""
     yi = yi * sign
     return xr * yr - xi * yi, xr * yi + xi * yr
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _pair_term(t, m, f0, a0, j, J, ur, ui, phi, dphi):
     """A product of two factors and both derivatives."""
-    f, h = nb.int64(t.factor[m, 0]), nb.int64(t.factor[m, 1])
-    x, y = nb.int64(t.atom[a0 + f]) * J + j, nb.int64(t.atom[a0 + h]) * J + j
-    a, d, e = nb.int64(t.plane[m]), nb.int64(t.partial[m, 0]), nb.int64(t.partial[m, 1])
+    f, h = np.int64(t.factor[m, 0]), np.int64(t.factor[m, 1])
+    x, y = np.int64(t.atom[a0 + f]) * J + j, np.int64(t.atom[a0 + h]) * J + j
+    a, d, e = np.int64(t.plane[m]), np.int64(t.partial[m, 0]), np.int64(t.partial[m, 1])
     xr, xi = load(ur, x), load(ui, x) * t.sign[f0 + f]
     yr, yi = load(ur, y), load(ui, y) * t.sign[f0 + h]
     cr, ci = splat(t.coef[m, 0]), splat(t.coef[m, 1])
@@ -73,40 +73,40 @@ def _pair_term(t, m, f0, a0, j, J, ur, ui, phi, dphi):
     add(phi, 2 * a + 1, pr * xi + pi * xr)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _term(t, m, count, f0, a0, j, J, ur, ui, phi, dphi):
     """A product of any number of factors and its derivatives: the product of all others for each."""
     for skip in range(-1, count):
         pr, pi = splat(t.coef[m, 0]), splat(t.coef[m, 1])
         for k in range(count):
             if k != skip:
-                f = nb.int64(t.factor[m, k])
-                at = nb.int64(t.atom[a0 + f]) * J + j
+                f = np.int64(t.factor[m, k])
+                at = np.int64(t.atom[a0 + f]) * J + j
                 xr, xi = load(ur, at), load(ui, at) * t.sign[f0 + f]
                 pr, pi = pr * xr - pi * xi, pr * xi + pi * xr
         if skip < 0:
-            at = 2 * nb.int64(t.plane[m])
+            at = 2 * np.int64(t.plane[m])
             add(phi, at, pr)
             add(phi, at + 1, pi)
         else:
-            at = 2 * nb.int64(t.partial[m, skip])
+            at = 2 * np.int64(t.partial[m, skip])
             add(dphi, at, pr)
             add(dphi, at + 1, pi)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _clear(array, count):
     for i in range(count):
         store(array, i, splat(0.0))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _place(p, q):
     """Of element p, q in a packed lower triangle."""
     return (p * (p + 1)) // 2 + q if p >= q else (q * (q + 1)) // 2 + p
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _clear_blocks(H, order, starts):
     """Elements of pairs of unknowns of one block."""
     for b in range(starts.shape[0] - 1):
@@ -115,12 +115,12 @@ def _clear_blocks(H, order, starts):
                 store(H, _place(order[i], order[k]), splat(0.0))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def add_part(H, g, part, slope, t, blocks_only, counter):
     """Add another part of the members' sums to H and g: blocks, or rows of H, in turn (see `threads`)."""
     b = take(counter)
     while b < (t.starts.shape[0] - 1 if blocks_only else g.shape[0]):
-        first, last = (t.starts[b], t.starts[b + 1]) if blocks_only else (nb.int64(b), nb.int64(b + 1))
+        first, last = (t.starts[b], t.starts[b + 1]) if blocks_only else (np.int64(b), np.int64(b + 1))
         for i in range(first, last):
             p = t.order[i] if blocks_only else i
             add(g, p, load(slope, p))
@@ -130,7 +130,7 @@ def add_part(H, g, part, slope, t, blocks_only, counter):
         b = take(counter)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _products(t, e, a0, j, ur, ui, phi, dphi):
     """phi (planes) and its partial derivatives by local factor, complex."""
     J, f0, most = t.extent[e, 3], t.first[e, 2], t.factor.shape[1]
@@ -146,7 +146,7 @@ def _products(t, e, a0, j, ur, ui, phi, dphi):
             _term(t, m, count, f0, a0, j, J, ur, ui, phi, dphi)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _row(t, e, k, data, at, phi, dphi, dr):
     """Residual of row k (and its derivatives by local factor in `dr`) from the vectors of data at `at`."""
     d0, planes = t.first[e, 1], t.extent[e, 2]
@@ -157,36 +157,36 @@ def _row(t, e, k, data, at, phi, dphi, dr):
         re, im = re + rr * xr - ri * xi, im + rr * xi + ri * xr
     _clear(dr, 2 * (t.first[e + 1, 2] - t.first[e, 2]))
     for d in range(t.first[e + 1, 1] - d0):
-        a, f = nb.int64(t.partial_plane[d0 + d]), nb.int64(t.partial_factor[d0 + d])
-        if a >= k:
-            p = at + 2 * (1 + a - k)
+        plane, f = np.int64(t.partial_plane[d0 + d]), np.int64(t.partial_factor[d0 + d])
+        if plane >= k:
+            p = at + 2 * (1 + plane - k)
             rr, ri, xr, xi = load(data, p), load(data, p + 1), load(dphi, 2 * d), load(dphi, 2 * d + 1)
             add(dr, 2 * f, rr * xr - ri * xi)
             add(dr, 2 * f + 1, rr * xi + ri * xr)
     return re, im
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _jacobian(t, e, k, depth, a0, b0, j, tr, ti, dr, re, im, jac, base, g):
     """Derivatives of row k by the units that reach it, into jac[base...], and the gradient."""
     J, f0, u0 = t.extent[e, 3], t.first[e, 2], t.first[e, 3]
     for i in range(t.first[e + 1, 3] - u0):
         if depth[i] <= k:
             continue
-        f, size = nb.int64(t.unit[u0 + i, 0]), t.unit[u0 + i, 2]
+        f, size = np.int64(t.unit[u0 + i, 0]), t.unit[u0 + i, 2]
         a, b = load(dr, 2 * f), load(dr, 2 * f + 1)
         sign = t.sign[f0 + f]
-        at = (nb.int64(t.atom[a0 + f]) * tr.shape[1] + t.unit[u0 + i, 1]) * J + j
+        at = (np.int64(t.atom[a0 + f]) * tr.shape[1] + t.unit[u0 + i, 1]) * J + j
         a, b = _turned(a, b, load(tr, at), load(ti, at), sign)
         store(jac, base + 2 * i, a)
         store(jac, base + 2 * i + 1, b)
-        p = nb.int64(t.unknown[b0 + i])
+        p = np.int64(t.unknown[b0 + i])
         add(g, p, a * re + b * im)
         if size == 2:
             add(g, p + 1, (a * im - b * re) * sign)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _block(H, p, q, size_p, size_q, sign_p, sign_q, cr, ci, same):
     """Add Re(conj(Jp) Jq) for all parts of two units, unknowns p... and q..., given conj(Jp) Jq of their first parts;
     the second part of a unit is sign * i times the first."""
@@ -207,7 +207,7 @@ def _block(H, p, q, size_p, size_q, sign_p, sign_q, cr, ci, same):
                 add(H, _place(p + i, q + k), ci * (twice * (sign_p if i else -sign_q)))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _depths(t, e, depth):
     """How many of the first rows of equation e depend on each of its units: R is an upper triangle, so row k sees planes from k on."""
     u0, rows = t.first[e, 3], t.extent[e, 1]
@@ -218,16 +218,16 @@ def _depths(t, e, depth):
                 depth[i] = max(depth[i], min(rows, t.partial_plane[d] + 1))
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _pairs(t, e, b0, depth, jac, H, blocks_only):
     """Add Re(J^H J) of all pairs of units, summed over the rows that depend on both."""
     f0, u0 = t.first[e, 2], t.first[e, 3]
     units = t.first[e + 1, 3] - u0
     for i in range(units):
-        p, size_p = nb.int64(t.unknown[b0 + i]), t.unit[u0 + i, 2]
+        p, size_p = np.int64(t.unknown[b0 + i]), t.unit[u0 + i, 2]
         sign_p = t.sign[f0 + t.unit[u0 + i, 0]]
         for l in range(i + 1):
-            q, size_q = nb.int64(t.unknown[b0 + l]), t.unit[u0 + l, 2]
+            q, size_q = np.int64(t.unknown[b0 + l]), t.unit[u0 + l, 2]
             if blocks_only and t.block[p] != t.block[q]:
                 continue
             sign_q = t.sign[f0 + t.unit[u0 + l, 0]]
@@ -239,7 +239,7 @@ def _pairs(t, e, b0, depth, jac, H, blocks_only):
             _block(H, p, q, size_p, size_q, sign_p, sign_q, cr, ci, i == l)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _is_baseline(t, e):
     """Whether an equation is one plane times two complex unknowns, as a baseline is with diagonal gains."""
     m, u = t.first[e, 0], t.first[e, 3]
@@ -250,19 +250,19 @@ def _is_baseline(t, e):
     return ordered and t.unit[u, 2] == 2 and t.unit[u + 1, 2] == 2
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _baselines(t, e, data, ur, ui, tr, ti, H, g, blocks_only, chunk, chunks):
     """`normal` for an equation that `_is_baseline`: the same sums, held in registers. Returns chi2."""
     total = splat(0.0)
     members, J = t.extent[e, 0], t.extent[e, 3]
     m, u, f0 = t.first[e, 0], t.first[e, 3], t.first[e, 2]
     factors, units = t.first[e + 1, 2] - f0, 2
-    f, h = nb.int64(t.factor[m, 0]), nb.int64(t.factor[m, 1])
+    f, h = np.int64(t.factor[m, 0]), np.int64(t.factor[m, 1])
     sf, sh = t.sign[f0 + f], t.sign[f0 + h]
     for n in range(chunk, members, chunks):
         a0, b0 = t.first[e, 4] + n * factors, t.first[e, 5] + n * units
-        x, y = nb.int64(t.atom[a0 + f]), nb.int64(t.atom[a0 + h])
-        p, q = nb.int64(t.unknown[b0]), nb.int64(t.unknown[b0 + 1])
+        x, y = np.int64(t.atom[a0 + f]), np.int64(t.atom[a0 + h])
+        p, q = np.int64(t.unknown[b0]), np.int64(t.unknown[b0 + 1])
         pp, qq, cr, ci = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         gr, gi, kr, ki = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         for j in range(J):
@@ -292,7 +292,7 @@ def _baselines(t, e, data, ur, ui, tr, ti, H, g, blocks_only, chunk, chunks):
     return total
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def normal(t, data, ur, ui, tr, ti, H, g, chi2, blocks_only, chunk, chunks):
     """H (packed lower triangle), g (unknowns) and chi2 (1) of eight intervals; every `chunks`-th member from `chunk`
     on.

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .gram import load, scratch
 from .memory import OPTIONS
 from .threads import take
@@ -21,7 +21,7 @@ LANES = 64
 """Cells factored at a time."""
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _direct_block(out, job, room, lines, njt, cj, cs, njf, nsf):
     """Write the first `lines` lines of a block, all of one member. cj, cs: joint cell and interval of every channel."""
     rr, ri, yr, yi, _, count = out
@@ -51,7 +51,7 @@ def _direct_block(out, job, room, lines, njt, cj, cs, njf, nsf):
                         yi[m, 0, j, s] = root * im[c]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _direct_member(out, p, job, m, njt, nsf, njf):
     n, nslot = job.fcell.shape[0], job.tcell.shape[0]
     cj, cs = np.full(n, -1), np.full(n, -1)
@@ -72,7 +72,7 @@ def _direct_member(out, p, job, m, njt, nsf, njf):
     return dropped
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def fill_direct(out, p, job, njt, nsf, njf, counter):
     """R = sqrt(w) C and y = sqrt(w) c of the only element of `job`. One turn (see `threads`) per member: slots of an interval
     would race for its count. Returns the number of data dropped."""
@@ -84,7 +84,7 @@ def fill_direct(out, p, job, njt, nsf, njf, counter):
     return dropped
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _cholesky(A, B, ns):
     """Upper factor of ns Hermitian positive semi-definite matrices A + i B (n, n, lanes) in place, but for the last
     row."""
@@ -109,7 +109,7 @@ def _cholesky(A, B, ns):
                     y[v] -= pr[v] * qi[v] - pi[v] * qr[v]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _factor_member(gram, out, m, cj, cs):
     rr, ri, yr, yi, constant, _ = out
     _, nt, n, _, nf = gram.shape
@@ -137,7 +137,7 @@ def _factor_member(gram, out, m, cj, cs):
             constant[m, cs[cell + v]] += max(A[n - 1, n - 1, v], 0.0)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _factor_pair(gram, out, first, last, cj, cs):
     """`_factor_member` for members first:last with one solvable plane."""
     rr, _, yr, yi, constant, _ = out
@@ -152,7 +152,7 @@ def _factor_pair(gram, out, first, last, cj, cs):
                 constant[m, s] += max(gram[m, t, 1, 1, f] - (re * re + im * im), 0.0)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def fill_factor(gram, out, njt, nsf, njf, counter):
     """Cholesky factors of Gram matrices (members, time cells, T + 1, T + 1, frequency cells) into `out`. One turn for
     every BLOCK members."""

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from scipy.sparse import csc_array, csr_array, eye_array
 from scipy.sparse.linalg import splu
 
+from ..kernels import kernel
 from .simd import KERNEL
 
 LARGEST = 1.0
@@ -71,7 +71,7 @@ class Retraction:
         return Retraction(gains[gains >= 0], matrices[(matrices >= 0).all(-1)])
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def retract(theta, delta, gains, matrices, out):
     """`Retraction.__call__` into `out`."""
     for i in range(theta.shape[0]):
@@ -88,7 +88,7 @@ def retract(theta, delta, gains, matrices, out):
             _multiply_in(theta, delta, rows, s, out)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _multiply_in(theta, delta, rows, s, out):
     """G expm(G^-1 D) for one matrix, where G^-1 D is small."""
     xx, xy, yx, yy = rows

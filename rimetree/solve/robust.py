@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import OPTIONS
 from .threads import in_turns, take
 
@@ -83,7 +83,7 @@ def reweighted(
     in_turns(_reweigh, residual.view(np.float32), weights, flags, inverse, float(robust.dof), limit, top, out)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _reweigh(residual, weights, flags, inverse, dof, limit, top, out, counter):  # type: ignore[no-untyped-def]
     nrow, nchan, ncorr = out.shape
     wide = weights.shape[1] > 1

@@ -8,9 +8,10 @@ G_p -> a G_p, G_q -> G_q / a free, and such gains run away with the noise. The s
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
+from .eigen import eigh
 from .problem import AtomValues
 from .threads import in_turns, take
 
@@ -50,7 +51,7 @@ def insensitive(atoms: AtomValues, unknown: np.ndarray, blind: np.ndarray) -> np
     return found
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel()
 def _scaled(ur, ui, tr, ti, unknown, block, count, null, some, found, counter):
     i = take(counter)
     while i < len(some):
@@ -59,23 +60,48 @@ def _scaled(ur, ui, tr, ti, unknown, block, count, null, some, found, counter):
         total, part = _grams(ur, ui, tr, ti, unknown, block, count, null, s)
         if not (np.isfinite(total).all() and np.isfinite(part).all()):
             continue  # values without a square, such as the inverse of a gain that ran away
-        values, vectors = np.linalg.eigh(total)
-        used = values > max(1e-9 * values[-1], 1e-290)
-        if not used.any():
-            continue
-        white = vectors[:, used] / np.sqrt(values[used])
-        share, mixed = np.linalg.eigh(np.ascontiguousarray(white.T) @ part @ white)
+        values, white = eigh(total)
+        first = 0
+        while first < len(values) and values[first] <= max(1e-9 * values[-1], 1e-290):
+            first += 1
+        share, mixed = eigh(_whitened(white, values, first, part))
         for c in range(len(share)):
-            if share[c] < PURE:
-                continue
-            z = white @ np.ascontiguousarray(mixed[:, c])
-            direction = np.zeros(null.shape[0])
-            for m in range(len(z)):
-                direction += z[m] * null[:, m, s]
-            found[:, s] |= np.abs(direction) > VISIBLE * np.abs(direction).max()
+            if share[c] >= PURE:
+                _find(white, values, first, mixed, c, null, s, found)
 
 
-@nb.njit(cache=True)
+@kernel()
+def _whitened(axes, values, first, a):
+    """w^T a w of the columns of axes / sqrt(values) from `first` on."""
+    m = len(values)
+    result = np.zeros((m - first, m - first))
+    for c in range(first, m):
+        for d in range(first, m):
+            total = 0.0
+            for i in range(m):
+                for k in range(m):
+                    total += axes[i, c] * a[i, k] * axes[k, d]
+            result[c - first, d - first] = total / (np.sqrt(values[c]) * np.sqrt(values[d]))
+    return result
+
+
+@kernel()
+def _find(axes, values, first, mixed, c, null, s, found):
+    """Mark the unknowns that the direction moves which is column c of `mixed`."""
+    direction, largest = np.zeros(null.shape[0]), 0.0
+    for m in range(len(values)):
+        share = 0.0
+        for k in range(first, len(values)):
+            share += axes[m, k] / np.sqrt(values[k]) * mixed[k - first, c]
+        for p in range(len(direction)):
+            direction[p] += share * null[p, m, s]
+    for p in range(len(direction)):
+        largest = max(largest, abs(direction[p]))
+    for p in range(len(direction)):
+        found[p, s] |= abs(direction[p]) > VISIBLE * largest
+
+
+@kernel()
 def _grams(ur, ui, tr, ti, unknown, block, count, null, s):
     """Inner products (m, m) of the changes of all atoms along the null directions: whole, and the part that scales blocks."""
     m = null.shape[1]

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import LEAF, OPTIONS, fill, float32s, float64s, peek, poke, split
 
 LARGEST = 1e100
@@ -155,13 +155,13 @@ class Planes(NamedTuple):
 # Kernels. They work on blocks of lines (a line is one member at one slot), so that a call costs little per line.
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _negate(im, n):
     for c in range(n):
         poke(im, c, -peek(im, c))
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _scale(re, im, sr, si, n):
     """Times a number."""
     for c in range(n):
@@ -170,7 +170,7 @@ def _scale(re, im, sr, si, n):
         poke(im, c, sr * xi + si * xr)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _multiply(re, im, br, bi, n):
     for c in range(n):
         xr, xi, yr, yi = peek(re, c), peek(im, c), peek(br, c), peek(bi, c)
@@ -178,7 +178,7 @@ def _multiply(re, im, br, bi, n):
         poke(im, c, xr * yi + xi * yr)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _add(re, im, sr, si, br, bi, n):
     """Plus a number times another line."""
     for c in range(n):
@@ -187,7 +187,7 @@ def _add(re, im, sr, si, br, bi, n):
         poke(im, c, peek(im, c) + sr * yi + si * yr)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _number(address, double):
     """One complex number."""
     if double:
@@ -195,7 +195,7 @@ def _number(address, double):
     return float(peek(float32s(address), 0)), float(peek(float32s(address), 1))
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _line(address, double, step, conj, re, im, n):
     """re + i im = n complex numbers `step` reals apart."""
     if double:
@@ -206,7 +206,7 @@ def _line(address, double, step, conj, re, im, n):
         _negate(im, n)
 
 
-@nb.njit(**LEAF)
+@kernel(**LEAF)
 def _monomial(p, m, member, slot, re, im, tr, ti, n):
     """(found, sr, si, wide): monomial m is sr + i si, times re + i im where it has wide factors. t: room for a line.
 
@@ -236,7 +236,7 @@ def _monomial(p, m, member, slot, re, im, tr, ti, n):
     return True, sr, si, wide
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def assemble(p, plane, member, slot, count, out, spare, n, state):
     """A plane for `count` lines (member[i], slot[i]) of n channels; state[i] = FINE, or MISSING where a factor has no
     data.
@@ -270,7 +270,7 @@ def assemble(p, plane, member, slot, count, out, spare, n, state):
         state[i] = FINE if found else MISSING
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def clean(out, count, n, state, bad, largest):
     """Set values of `count` assembled lines that are not finite, or beyond `largest`, to 0: such lines become PARTLY,
     with the channels marked in `bad` (lines, n)."""

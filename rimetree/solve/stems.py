@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-import numba as nb
+import numpy as np
 
+from ..kernels import kernel
 from .simd import INLINE, KERNEL, LANES, add, load, load_from, splat, store, store_from, total
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def clear(array, count):
     """Zero the first vectors of an array."""
     for i in range(count):
@@ -20,7 +21,7 @@ SAME, NEXT, APART = range(3)
 """Where the points of the eight cells of a block are: in one place, one after another, or anywhere."""
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _way(cells, block, grid):
     first, same, consecutive = cells.place[grid, block * LANES], True, True
     for v in range(1, LANES):
@@ -30,10 +31,10 @@ def _way(cells, block, grid):
     return SAME if same else NEXT if consecutive else APART
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def gather(points, cells, block, out):
     """Atoms of the cells of a block from points (2, points), real and imaginary parts in turn."""
-    last, way = nb.int64(-1), nb.int64(APART)
+    last, way = np.int64(-1), np.int64(APART)
     for a in range(cells.base.shape[0]):
         base, grid = cells.base[a], cells.grid[a]
         if grid != last:
@@ -52,10 +53,10 @@ def gather(points, cells, block, out):
                 out[2 * a + 1, v] = points[1, at]
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def scatter(atoms, cells, base, grid, block, points):
     """The transpose of `gather`: add pairs of vectors (2 * n, LANES) to points, those of each from base (n,) on, by grid (n,)."""
-    last, way = nb.int64(-1), nb.int64(APART)
+    last, way = np.int64(-1), np.int64(APART)
     for a in range(base.shape[0]):
         if grid[a] != last:
             last, way = grid[a], _way(cells, block, grid[a])
@@ -74,7 +75,7 @@ def scatter(atoms, cells, base, grid, block, points):
                 points[1, at] += atoms[2 * a + 1, v]
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def values(stems, atoms, out):
     """Stems from atoms."""
     for s in range(stems.first.shape[0] - 1):
@@ -82,7 +83,7 @@ def values(stems, atoms, out):
         for m in range(stems.first[s], stems.first[s + 1]):
             pr, pi = splat(stems.coef[m, 0]), splat(stems.coef[m, 1])
             for k in range(stems.start[m], stems.start[m + 1]):
-                a = nb.int64(stems.atom[k])
+                a = np.int64(stems.atom[k])
                 xr, xi = load(atoms, 2 * a), load(atoms, 2 * a + 1)
                 pr, pi = pr * xr - pi * xi, pr * xi + pi * xr
             re, im = re + pr, im + pi
@@ -90,7 +91,7 @@ def values(stems, atoms, out):
         store(out, 2 * s + 1, im)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def changes(stems, atoms, changes, out):
     """Changes of stems from changes of atoms."""
     for s in range(stems.first.shape[0] - 1):
@@ -99,7 +100,7 @@ def changes(stems, atoms, changes, out):
             pr, pi = splat(stems.coef[m, 0]), splat(stems.coef[m, 1])
             dr, di = splat(0.0), splat(0.0)
             for k in range(stems.start[m], stems.start[m + 1]):
-                a = nb.int64(stems.atom[k])
+                a = np.int64(stems.atom[k])
                 xr, xi, yr, yi = (
                     load(atoms, 2 * a),
                     load(atoms, 2 * a + 1),
@@ -113,19 +114,19 @@ def changes(stems, atoms, changes, out):
         store(out, 2 * s + 1, im)
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def others(stems, atoms, m, skip):
     """The product of a term's coefficient and all its atoms but one."""
     pr, pi = splat(stems.coef[m, 0]), splat(stems.coef[m, 1])
     for k in range(stems.start[m], stems.start[m + 1]):
         if k != skip:
-            a = nb.int64(stems.atom[k])
+            a = np.int64(stems.atom[k])
             xr, xi = load(atoms, 2 * a), load(atoms, 2 * a + 1)
             pr, pi = pr * xr - pi * xi, pr * xi + pi * xr
     return pr, pi
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def back(stems, atoms, bars, out):
     """Adjoints of atoms from those of stems."""
     clear(out, out.shape[0])
@@ -133,7 +134,7 @@ def back(stems, atoms, bars, out):
         br, bi = load(bars, 2 * s), load(bars, 2 * s + 1)
         for m in range(stems.first[s], stems.first[s + 1]):
             for k in range(stems.start[m], stems.start[m + 1]):
-                a = nb.int64(stems.atom[k])
+                a = np.int64(stems.atom[k])
                 pr, pi = others(stems, atoms, m, k)
                 add(out, 2 * a, pr * br + pi * bi)
                 add(out, 2 * a + 1, pr * bi - pi * br)

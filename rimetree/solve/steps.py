@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from ..status import Status
 from .bounds import Bounds, Prior, add_prior, bounded_step, clip
 from .cholesky import start_of
@@ -104,7 +104,7 @@ class Rules(NamedTuple):
     bounds: Bounds
 
 
-@nb.njit(**INLINE)
+@kernel(**INLINE)
 def _scale(course, H, n):
     """What brings the next gains of pairs, 1 / c for present ones that are c times too large, to the size between both, which is
     right; the present ones are to be divided by it. (Without it a cold start takes a step for every power of 2 in c.)"""
@@ -117,7 +117,7 @@ def _scale(course, H, n):
     return choose(scale, scale, splat(1.0))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _alternate(course, rules, k, H, g):
     """The next trial by a block-Jacobi step, every other one whole. Of pairs the first two are: but for sizes, they find the gains of
     one direction."""
@@ -136,7 +136,7 @@ def _alternate(course, rules, k, H, g):
     clip(rules.bounds, course.trial)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _settle(course, k, chi2):
     """Keep the best trial of every second block-Jacobi step, and find the lanes that are near and no longer helped (blocks that
     share much of the data, as several directions do, drive each other apart), or nearer than need be. Whether all are. What a
@@ -157,7 +157,7 @@ def _settle(course, k, chi2):
     return settled
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _judge(course, rules, v, k, chi2):
     """Whether lane v accepts its trial; ends it where it has converged, diverged, stalled, or used up its
     iterations."""
@@ -198,7 +198,7 @@ def _judge(course, rules, v, k, chi2):
     return accept
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def _accept(course, accepted, H, g):
     """Keep the trial in the lanes where `accepted` (1) is 1."""
     mask = load(accepted, 0)
@@ -209,7 +209,7 @@ def _accept(course, accepted, H, g):
         store(course.H, i, choose(mask, load(H, i), load(course.H, i)))
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def advance(course, rules, k, H, g, chi2):
     """Take the k-th evaluation (at `course.trial`) and make the next trial; H and g are overwritten. Returns whether
     there is one."""
@@ -225,7 +225,7 @@ def advance(course, rules, k, H, g, chi2):
     return what == MADE
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def take_in(course, rules, k, H, g, chi2):
     """Take the k-th evaluation; H and g are overwritten. Returns what is next: NOTHING, an evaluation (the trial is MADE), or a
     DAMPED step."""
@@ -250,7 +250,7 @@ def take_in(course, rules, k, H, g, chi2):
     return DAMPED if course.active.any() else NOTHING
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def move(course, rules):
     """Make the next trial by the step `course.delta`, or take it where it is the last. Returns whether there is a trial."""
     accepted, done = np.zeros((1, LANES)), np.zeros((1, LANES))
@@ -278,7 +278,7 @@ def move(course, rules):
     return course.active.any()
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def linear_atoms(origin, trial, atoms, unknown, ur, ui):
     """Atoms at `trial` from values and derivatives `atoms` at `origin`."""
     J = ur.shape[1]
@@ -287,7 +287,7 @@ def linear_atoms(origin, trial, atoms, unknown, ur, ui):
             at = a * J + j
             re, im = load(atoms[0], at), load(atoms[1], at)
             for p in range(unknown.shape[1]):
-                i = nb.int64(unknown[a, p])
+                i = np.int64(unknown[a, p])
                 if i >= 0:
                     moved, d = load(trial, i) - load(origin, i), (a * unknown.shape[1] + p) * J + j
                     re, im = re + load(atoms[2], d) * moved, im + load(atoms[3], d) * moved
@@ -295,7 +295,7 @@ def linear_atoms(origin, trial, atoms, unknown, ur, ui):
             store(ui, at, im)
 
 
-@nb.njit(**KERNEL)
+@kernel(**KERNEL)
 def fit_linear(course, rules, t, data, atoms, unknown):
     """A whole fit where atoms are linear in the unknowns: `atoms` are their values and derivatives at the start."""
     H, g, chi2 = vectors(course.H.shape[0]), vectors(course.g.shape[0]), np.empty((1, LANES))

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
+
+from ..kernels import Intrinsic, kernel
+
+_most: int | None = None
 
 
 def threads() -> int:
-    """How many threads work: numba's setting."""
-    return int(nb.get_num_threads())
+    """How many threads work: one for each processor that the process may use, or what `limited` says."""
+    return _most or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@contextmanager
+def limited(count: int) -> Iterator[None]:
+    """At most so many threads meanwhile, 0 for no limit."""
+    global _most
+    before = _most
+    _most = min(count, threads()) if count else before
+    try:
+        yield
+    finally:
+        _most = before
 
 
 def together(work: Callable[[], Any], spare: int = 0) -> list[Any]:
@@ -54,52 +68,11 @@ def _pool(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "rimetree-solve")
 
 
-@intrinsic
-def take(typingctx: Any, counter: Any) -> Any:
-    """The value of `counter` (an int64 array of one number), which then is one more, whichever threads take at once."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
-        return builder.atomic_rmw("add", data, ir.IntType(64)(1), "monotonic")
-
-    return types.int64(counter), codegen
+take, seen, tell, _sleep = (Intrinsic(__name__, name) for name in ("take", "seen", "tell", "sleep"))
+"""Instructions; `threads_code` says what each does."""
 
 
-@intrinsic
-def seen(typingctx: Any, array: Any, index: Any) -> Any:
-    """An item of an integer array that another thread may change; what that thread wrote before it did is seen too."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place, size = _place(context, builder, signature, args)
-        value = builder.load_atomic(place, "acquire", size)
-        return context.cast(builder, value, signature.args[0].dtype, types.int64)
-
-    return types.int64(array, index), codegen
-
-
-@intrinsic
-def tell(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Change an item of an integer array that other threads look at by `seen`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place, size = _place(context, builder, signature, args)
-        number = context.cast(builder, args[2], signature.args[2], signature.args[0].dtype)
-        builder.store_atomic(number, place, "release", size)
-        return context.get_dummy_value()
-
-    return types.void(array, index, value), codegen
-
-
-def _place(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, int]:
-    data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
-    index = context.cast(builder, args[1], signature.args[1], types.intp)
-    return builder.gep(data, [index]), signature.args[0].dtype.bitwidth // 8
-
-
-_sleep: Any = types.ExternalFunction("usleep", types.int32.__call__(types.uint32))
-
-
-@nb.njit(cache=True, nogil=True)
+@kernel()
 def reached(array, index, least):  # type: ignore[no-untyped-def]
     """Wait until another thread has made an item at least `least`; False where it made it negative: it never will."""
     value = seen(array, index)
@@ -109,7 +82,7 @@ def reached(array, index, least):  # type: ignore[no-untyped-def]
     return value >= least
 
 
-@nb.njit(nogil=True, forceinline=True)
+@kernel(forceinline=True)
 def wait_for(array, index):  # type: ignore[no-untyped-def]
     """Return once an item is not 0: soon, so without sleep. The thread that is to change it must itself wait only for what other
     threads took before; then somebody always works."""

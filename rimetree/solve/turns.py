@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from .memory import OPTIONS
 from .threads import reached, tell, threads
 
@@ -53,13 +53,13 @@ def turns(tcell: np.ndarray, rows: np.ndarray, members: int, slots: int, landed:
     return Turns(first, chained, until[first[1:] - 1].astype(np.int64), done.ravel(), there, members, block)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def number(turns):
     """How many there are."""
     return turns.done.shape[0]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def begin(turns, turn):
     """Wait until turn `turn` can be: slots s0:s1 of members m0:m1, s0 == s1 where its data will never come."""
     blocks = turns.done.shape[0] // turns.rows.shape[0]
@@ -72,7 +72,7 @@ def begin(turns, turn):
     return s0, s1, b * turns.block, min((b + 1) * turns.block, turns.members)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def end(turns, turn):
     """The turn is over."""
     tell(turns.done, turn, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import numba
 import numpy as np
 import pytest
 
@@ -58,13 +57,13 @@ def test_a_backend_that_is_not_installed_is_replaced_and_said(observe, monkeypat
 
 
 def test_workers_are_threads(observe, monkeypatch):
-    seen, before = observe(), numba.get_num_threads()
-    used = []
     from rimetree.solve import threads
+
+    seen, before, used = observe(), threads.threads(), []
 
     real = threads.together
     monkeypatch.setattr(
         threads, "together", lambda work, spare=0: (used.append(threads.threads()), real(work, spare))[1]
     )
     solved(seen, "rimetree", n_workers=1)
-    assert set(used) == {1} and numba.get_num_threads() == before
+    assert set(used) == {1} and threads.threads() == before

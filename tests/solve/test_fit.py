@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numba as nb
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from rimetree.solve.outcome import Outcome
 from rimetree.solve.problem import AtomValues, Equations, Problem
 from rimetree.solve.retract import Retraction
 from rimetree.solve.settings import Settings
+from rimetree.solve.threads import limited
 from rimetree.status import Status
 
 STATIONS = 6
@@ -62,13 +62,9 @@ def fit(problem: Problem, start: complex = 1, **options: object) -> tuple[np.nda
 def test_linear_and_step_by_step_fits_are_equal_whatever_the_threads() -> None:
     problem, truth = gains()
     results = []
-    before = nb.get_num_threads()
-    try:
-        for linear, threads in ((True, 1), (True, min(2, before)), (False, 1), (False, min(2, before))):
-            nb.set_num_threads(threads)
+    for linear, threads in ((True, 1), (True, 2), (False, 1), (False, 2)):
+        with limited(threads):
             results.append(fit(replace(problem, linear=linear)))
-    finally:
-        nb.set_num_threads(before)
     theta, outcome = results[0]
     assert (outcome.status == Status.CONVERGED).all()
     for other, result in results[1:]:

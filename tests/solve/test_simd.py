@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from rimetree.kernels import kernel
 from rimetree.solve.simd import LANES, add, choose, inverse, load, root, splat, store
 
 
-@nb.njit
+@kernel()
 def _arithmetic(a, b, out):  # type: ignore[no-untyped-def]
     x, y = load(a, 0), load(b, 0)
     for i, value in enumerate(

@@ -1,0 +1,150 @@
+"""Object files of compiled kernels: where they are kept, what they depend on, and loading them.
+
+A name is a hash of all that decides on the code: sources of the kernel and of all that it calls, constants, signature, numba,
+LLVM and the processor. A file that is damaged counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+MAGIC = b"rimetree kernel 1\n"
+
+
+class Code(NamedTuple):
+    """An object file, the format of `struct` for the arguments of its function, and what it returns (see `kernel.Results`)."""
+
+    arguments: str
+    results: str
+    machine: bytes
+
+
+def folder() -> Path:
+    """Where object files are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "rimetree" / "kernels"
+
+
+def name(kernel: Kernel, signature: tuple[Any, ...]) -> str:
+    """Of the compiled function, and of its file."""
+    files: set[str] = set()
+    constants: list[str] = []
+    _depends(kernel, files, constants, set())
+    parts = [kernel.path, repr(signature), _platform(), *sorted(constants)]
+    parts += map(_digest, sorted(files))
+    return f"{kernel.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
+
+
+def _depends(kernel: Kernel, files: set[str], constants: list[str], seen: set[int]) -> None:
+    """Collect the files that define a kernel and what it calls, and the values of other globals that it names."""
+    from .kernel import Intrinsic, Kernel
+
+    if id(kernel) in seen:
+        return
+    seen.add(id(kernel))
+    files.add(kernel.function.__code__.co_filename)
+    options = {key: sorted(value) if isinstance(value, set) else value for key, value in kernel.options.items()}
+    constants.append(f"{kernel.path} {sorted(options.items())!r}")
+    space = kernel.function.__globals__
+    for word in _names(kernel.function.__code__):
+        value = space.get(word)
+        if isinstance(value, Kernel):
+            _depends(value, files, constants, seen)
+        elif isinstance(value, Intrinsic):
+            files |= {_file(value.place), _file(value.module)}
+        elif isinstance(value, (int, float, str, tuple)) or hasattr(value, "dtype"):
+            constants.append(f"{word} {value!r}")
+        elif fields := getattr(value, "_fields", ()):
+            constants.append(f"{word} {fields!r}")
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _file(module: str) -> str:
+    spec = find_spec(module)
+    return str(spec.origin if spec else None)
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _platform() -> str:
+    """The processor and the versions of what compiles."""
+    import llvmlite
+    import llvmlite.binding as ll
+
+    version = Path(_file("numba")).with_name("_version.py")
+    own = Path(__file__).with_name("build.py")
+    features = ll.get_host_cpu_features().flatten()
+    return repr((llvmlite.__version__, ll.get_host_cpu_name(), features, _digest(str(version)), _digest(str(own))))
+
+
+def read(name: str) -> Code | None:
+    """What is kept under a name, if it is there and whole."""
+    try:
+        content = (folder() / name).read_bytes()
+    except OSError:
+        return None
+    magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+    if magic != MAGIC or hashlib.sha256(rest).digest() != digest:
+        return None
+    arguments, results, machine = rest.split(b"\n", 2)
+    return Code(arguments.decode(), results.decode(), machine)
+
+
+def write(name: str, code: Code) -> None:
+    """Keep it, whole or not at all; where the folder cannot be written, the next process compiles anew."""
+    rest = b"\n".join((*(word.encode() for word in code[:2]), code.machine))
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder(), delete=False) as file:
+            file.write(MAGIC + hashlib.sha256(rest).digest() + rest)
+        os.replace(file.name, folder() / name)
+    except OSError:
+        return
+
+
+def machine() -> Any:
+    """LLVM's description of this processor; static addresses, as its just-in-time loader wants them on x86."""
+    import llvmlite.binding as ll
+
+    ll.initialize_native_target()
+    ll.initialize_native_asmprinter()
+    target = ll.Target.from_triple(ll.get_process_triple())
+    return target.create_target_machine(
+        ll.get_host_cpu_name(), ll.get_host_cpu_features().flatten(), 3,
+        "static" if target.name.startswith("x86") else "default", "jitdefault", jit=True,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    ll = import_module("llvmlite.binding")
+    return ll.create_mcjit_compiler(ll.parse_assembly(""), machine())
+
+
+def load(name: str, code: Code) -> int:
+    """The address of the function, which stays loaded as long as the process lives."""
+    from llvmlite.binding import ObjectFileRef
+
+    engine = _engine()
+    engine.add_object_file(ObjectFileRef.from_data(code.machine))
+    engine.finalize_object()
+    return int(engine.get_function_address(name))
