@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -16,11 +17,18 @@ import numpy as np
 from ..compiling import COMPILED, LOADED, note
 from . import objects
 
-LAYOUT = 0x001 | 0x002 | 0x100 | 0x400
-"""What of ndarray.flags.num numba's types know: C and Fortran order, aligned, writeable."""
-
 DONE = (0, -2)
 """What numba's functions return when they end well: with a value, without one."""
+
+LAYOUTS = {
+    flags: flags & ~2 if flags & 1 else flags for flags in (a | b for a in range(4) for b in (0, 0x100, 0x400, 0x500))
+}
+"""What of `ndarray.flags.num` numba's types know: C order, else Fortran order; aligned, writeable."""
+
+DEBUGGING = ("NUMBA_BOUNDSCHECK", "NUMBA_DEBUGINFO", "NUMBA_DISABLE_JIT")
+"""Variables of numba: see `debugging`."""
+
+TOO_LARGE = "kernel {}: expected integers of 64 bits, got a larger one"
 
 _lock = RLock()
 
@@ -28,8 +36,9 @@ _lock = RLock()
 class Kernel:
     """A function that is compiled for every signature it is called with.
 
-    Called from Python with arrays, numbers and (named) tuples of them; returns None, an array, a number or a tuple of numbers, and
-    releases the interpreter lock. Other kernels call it like any function. Raises MemoryError where it cannot allocate.
+    Called from Python with arrays, numbers and (named) tuples of them; returns None, an array, a number or a tuple of these, and
+    releases the interpreter lock. Other kernels call it like any function. Constants are those of the first call. Raises
+    MemoryError where it cannot allocate, TypeError for arguments or results of other kinds.
     """
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -47,17 +56,26 @@ class Kernel:
         for value in arguments:
             _flatten(value, kinds, words)
         signature = tuple(kinds)
-        entry = self._entries.get(signature) or self._load(signature, arguments)
+        entry = self._entries.get(signature) or self._load(signature, arguments, words)
         return entry(words)
+
+    @property
+    def globals(self) -> dict[str, Any]:
+        """What its names mean."""
+        own = self.function
+        closed = (cell.cell_contents for cell in own.__closure__ or ())
+        return {**own.__globals__, **dict(zip(own.__code__.co_freevars, closed, strict=True))}
 
     @cached_property
     def dispatcher(self) -> Any:
         """numba's own, for compiling."""
-        from numba import njit
+        from .build import dispatcher
 
-        return njit(**self.options, no_cpython_wrapper=True, no_cfunc_wrapper=True)(self.function)
+        return dispatcher(self)
 
-    def _load(self, signature: tuple[Any, ...], arguments: tuple[Any, ...]) -> _Entry:
+    def _load(self, signature: tuple[Any, ...], arguments: tuple[Any, ...], words: list[Any]) -> _Entry:
+        if not all(-(2**63) <= word < 2**63 for word in words if isinstance(word, int)):
+            raise TypeError(TOO_LARGE.format(self.path))  # numba would take it for a type of its own
         with _lock:
             if signature not in self._entries:
                 began, what = time.perf_counter(), LOADED
@@ -67,9 +85,9 @@ class Kernel:
                     from .build import build
 
                     what = f"{COMPILED} {self.name}"
-                    code = build(self, arguments, name)
+                    code = build(self, signature, arguments, name)
                     objects.write(name, code)
-                self._entries[signature] = _Entry(self.name, objects.load(name, code), code)
+                self._entries[signature] = _Entry(self.path, objects.load(name, code), code)
                 note(what, time.perf_counter() - began)
             return self._entries[signature]
 
@@ -77,16 +95,22 @@ class Kernel:
 class _Entry:
     """One compiled signature: `int32 entry(arguments, results)`, the arguments words of 8 bytes."""
 
-    def __init__(self, name: str, address: int, code: objects.Code) -> None:
-        self.name = name
+    def __init__(self, path: str, address: int, code: objects.Code) -> None:
+        self.path = path
         self.pack = struct.Struct(code.arguments).pack
         self.results = Results(code.results)
         self.call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_char_p)(address)
 
     def __call__(self, words: list[Any]) -> Any:
+        try:
+            block = self.pack(*words)
+        except struct.error:
+            raise TypeError(TOO_LARGE.format(self.path)) from None
         room = ctypes.create_string_buffer(self.results.size)
-        if self.call(self.pack(*words), room) not in DONE:
-            raise MemoryError(f"kernel {self.name} failed: not enough memory, or arrays that do not fit together")
+        if self.call(block, room) not in DONE:
+            raise MemoryError(
+                f"kernel {self.path} failed: not enough memory, arrays that do not fit together, or a list"
+            )
         return self.results.read(room)
 
 
@@ -112,26 +136,33 @@ class Results:
 
 
 def _taken(words: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """The array that a kernel made: its owner, parent, size, bytes per item, address, shape and strides."""
+    """The array (in C order) that a kernel returns: its owner (0: an argument), parent, size, bytes per item, address, shape, strides."""
     result = np.empty(words[5 : (len(words) + 5) // 2], dtype)
     ctypes.memmove(result.ctypes.data, words[4], result.nbytes)
-    ctypes.pythonapi.free(ctypes.c_void_p(words[0]))
+    if words[0]:
+        references = ctypes.c_int64.from_address(words[0])
+        references.value -= 1
+        if not references.value:
+            ctypes.pythonapi.free(ctypes.c_void_p(words[0]))
     return result
 
 
 def _flatten(value: Any, kinds: list[Any], words: list[Any]) -> None:
-    """Append what the type of a value depends on, and the words that numba's functions take for it: of an array no owner, size,
-    bytes per item, address, shape and strides."""
+    """Append what the type of a value depends on, and its words for `build.entry`: of an array its object, where its address, shape and
+    strides are."""
     if isinstance(value, np.ndarray):
-        kinds.append((value.dtype.str, value.ndim, value.flags.num & LAYOUT))
-        words += (0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides)
+        kinds.append((value.dtype, value.ndim, LAYOUTS[value.flags.num & 0x503]))
+        words.append(id(value))
     elif isinstance(value, tuple):
-        kinds += (type(value).__name__, len(value))
+        kinds.append((type(value), len(value)))
         for item in value:
             _flatten(item, kinds, words)
-    elif isinstance(value, (bool, np.bool_, int, np.integer, float, np.floating)):
-        kinds.append(type(value).__name__)
-        words.append(value.item() if isinstance(value, np.generic) else value)
+    elif isinstance(value, (bool, int, float)):
+        kinds.append(type(value))
+        words.append(value)
+    elif isinstance(value, (np.bool_, np.integer, np.floating)):
+        kinds.append(type(value))
+        words.append(value.item())
     else:
         raise TypeError(f"kernels take arrays, numbers and tuples of them, not {type(value).__name__}")
 
@@ -157,6 +188,19 @@ class Intrinsic:
         return getattr(import_module(self.module), self.name)
 
 
+class _Debugged(Kernel):
+    """A kernel that numba calls, with what it has for debugging: messages of errors, printing, bounds, plain Python."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments)
+
+
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """A decorator: compile the function with these options of `numba.njit` when it is first called."""
-    return lambda function: Kernel(function, options)
+    """A decorator: compile the function with these options of `numba.njit` when it is first called. Division by zero is infinity."""
+    kind = _Debugged if debugging() else Kernel
+    return lambda function: kind(function, {"error_model": "numpy", **options})
+
+
+def debugging() -> bool:
+    """Whether the environment asks for kernels that can be debugged, compiled by numba in every process."""
+    return any(os.environ.get(name, "0") != "0" for name in DEBUGGING)

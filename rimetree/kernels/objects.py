@@ -6,9 +6,12 @@ LLVM and the processor. A file that is damaged counts as missing.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,10 +19,18 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from .kernel import Kernel
 
 MAGIC = b"rimetree kernel 1\n"
+
+HARMLESS = ("NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_THREADING_LAYER")
+"""Variables of numba that do not change its code."""
+
+MOST, AGE = 1000, 7 * 86400
+"""So many files are kept however old, about five versions of rimetree in 50 MB; and all that were loaded in so many seconds."""
 
 
 class Code(NamedTuple):
@@ -41,13 +52,15 @@ def name(kernel: Kernel, signature: tuple[Any, ...]) -> str:
     files: set[str] = set()
     constants: list[str] = []
     _depends(kernel, files, constants, set())
-    parts = [kernel.path, repr(signature), _platform(), *sorted(constants)]
+    fields = [getattr(kind[0], "_fields", ()) for kind in signature if isinstance(kind, tuple)]
+    parts = [kernel.path, repr((signature, fields)), _platform(), *sorted(constants)]
     parts += map(_digest, sorted(files))
     return f"{kernel.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:24]}"
 
 
 def _depends(kernel: Kernel, files: set[str], constants: list[str], seen: set[int]) -> None:
-    """Collect the files that define a kernel and what it calls, and the values of other globals that it names."""
+    """Collect the files that define a kernel and what it calls, and the values of other globals that it names (or that are named
+    like attributes that it names: no harm). `build` refuses what is not noticed here."""
     from .kernel import Intrinsic, Kernel
 
     if id(kernel) in seen:
@@ -56,22 +69,25 @@ def _depends(kernel: Kernel, files: set[str], constants: list[str], seen: set[in
     files.add(kernel.function.__code__.co_filename)
     options = {key: sorted(value) if isinstance(value, set) else value for key, value in kernel.options.items()}
     constants.append(f"{kernel.path} {sorted(options.items())!r}")
-    space = kernel.function.__globals__
-    for word in _names(kernel.function.__code__):
-        value = space.get(word)
+    space = kernel.globals
+    for word in _names(kernel.function.__code__) & space.keys():
+        value = space[word]
         if isinstance(value, Kernel):
             _depends(value, files, constants, seen)
         elif isinstance(value, Intrinsic):
             files |= {_file(value.place), _file(value.module)}
-        elif isinstance(value, (int, float, str, tuple)) or hasattr(value, "dtype"):
+        elif isinstance(value, (int, float, str, tuple, np.generic)):
             constants.append(f"{word} {value!r}")
+        elif isinstance(value, np.ndarray):
+            constants.append(f"{word} {value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}")
         elif fields := getattr(value, "_fields", ()):
             constants.append(f"{word} {fields!r}")
 
 
 def _names(code: CodeType) -> set[str]:
+    """All names in it."""
     inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*inner)
+    return {*code.co_names, *code.co_freevars}.union(*inner)
 
 
 def _file(module: str) -> str:
@@ -86,14 +102,25 @@ def _digest(file: str) -> str:
 
 @lru_cache(maxsize=1)
 def _platform() -> str:
-    """The processor and the versions of what compiles."""
+    """The processor, the versions and settings of what compiles, and where numpy's arrays have their address."""
     import llvmlite
     import llvmlite.binding as ll
 
     version = Path(_file("numba")).with_name("_version.py")
-    own = Path(__file__).with_name("build.py")
+    own = [_digest(str(Path(__file__).with_name(name))) for name in ("build.py", "entry.py", "runtime.py")]
     features = ll.get_host_cpu_features().flatten()
-    return repr((llvmlite.__version__, ll.get_host_cpu_name(), features, _digest(str(version)), _digest(str(own))))
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in HARMLESS)
+    return repr(
+        (
+            llvmlite.__version__,
+            ll.get_host_cpu_name(),
+            features,
+            _digest(str(version)),
+            own,
+            object.__basicsize__,
+            settings,
+        )
+    )
 
 
 def read(name: str) -> Code | None:
@@ -102,6 +129,8 @@ def read(name: str) -> Code | None:
         content = (folder() / name).read_bytes()
     except OSError:
         return None
+    with suppress(OSError):
+        os.utime(folder() / name)
     magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
     if magic != MAGIC or hashlib.sha256(rest).digest() != digest:
         return None
@@ -112,13 +141,24 @@ def read(name: str) -> Code | None:
 def write(name: str, code: Code) -> None:
     """Keep it, whole or not at all; where the folder cannot be written, the next process compiles anew."""
     rest = b"\n".join((*(word.encode() for word in code[:2]), code.machine))
-    try:
+    with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder(), delete=False) as file:
-            file.write(MAGIC + hashlib.sha256(rest).digest() + rest)
-        os.replace(file.name, folder() / name)
-    except OSError:
-        return
+            try:
+                file.write(MAGIC + hashlib.sha256(rest).digest() + rest)
+                file.flush()
+                os.replace(file.name, folder() / name)
+            except OSError:
+                os.unlink(file.name)
+        _sweep()
+
+
+def _sweep() -> None:
+    """Remove files that were not loaded for long, if there are many: of other versions, and of processes that were killed."""
+    now, files = time.time(), sorted((path.stat().st_mtime, path) for path in folder().iterdir() if path.is_file())
+    for used, path in files[:-MOST]:
+        if now - used > AGE:
+            path.unlink(missing_ok=True)
 
 
 def machine() -> Any:
@@ -136,10 +176,14 @@ def machine() -> Any:
 
 @lru_cache(maxsize=1)
 def _engine() -> Any:
+    array = np.empty((2, 3))
+    if ctypes.c_void_p.from_address(id(array) + object.__basicsize__).value != array.ctypes.data:
+        raise ImportError(f"kernels do not know where numpy {np.__version__} keeps addresses of arrays")
     ll = import_module("llvmlite.binding")
     return ll.create_mcjit_compiler(ll.parse_assembly(""), machine())
 
 
+@cache
 def load(name: str, code: Code) -> int:
     """The address of the function, which stays loaded as long as the process lives."""
     from llvmlite.binding import ObjectFileRef
