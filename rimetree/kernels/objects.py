@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MAGIC = b"rimetree kernel 1\n"
 
+NOWHERE = (OSError, RuntimeError)
+"""Where a folder cannot be read or written, or there is no home."""
+
 HARMLESS = ("NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_THREADING_LAYER")
 """Variables of numba that do not change its code."""
 
@@ -127,7 +130,7 @@ def read(name: str) -> Code | None:
     """What is kept under a name, if it is there and whole."""
     try:
         content = (folder() / name).read_bytes()
-    except OSError:
+    except NOWHERE:
         return None
     with suppress(OSError):
         os.utime(folder() / name)
@@ -141,7 +144,7 @@ def read(name: str) -> Code | None:
 def write(name: str, code: Code) -> None:
     """Keep it, whole or not at all; where the folder cannot be written, the next process compiles anew."""
     rest = b"\n".join((*(word.encode() for word in code[:2]), code.machine))
-    with suppress(OSError):
+    with suppress(*NOWHERE):
         folder().mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder(), delete=False) as file:
             try:
