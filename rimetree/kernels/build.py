@@ -85,10 +85,10 @@ def build(kernel: Kernel, signature: tuple[Any, ...], arguments: tuple[Any, ...]
 
 
 def _check(kernel: Kernel, module: Any) -> None:
-    """Raise unless all that is declared and not defined is in the C library."""
+    """Raise unless all that is declared and not defined is in the C library, or in Python without its lock: in errors that nobody reads."""
     library = ctypes.CDLL(None)
     for function in module.functions:
-        foreign = function.name.startswith(("NRT_", "numba_", "Py", "_Py", "__svml"))
+        foreign = function.name.startswith(("NRT_", "numba_", "__svml", "PyGILState_"))
         if not function.is_declaration or function.name.startswith("llvm."):
             continue
         if foreign or not hasattr(library, function.name):
