@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -78,7 +79,8 @@ def _depends(kernel: Kernel, files: set[str], constants: list[str], seen: set[in
         if isinstance(value, Kernel):
             _depends(value, files, constants, seen)
         elif isinstance(value, Intrinsic):
-            files |= {_file(value.place), _file(value.module)}
+            own = str(sys.modules[value.place].__file__)
+            files |= {own, f"{own.removesuffix('.py')}_code.py"}
         elif isinstance(value, (int, float, str, tuple, np.generic)):
             constants.append(f"{word} {value!r}")
         elif isinstance(value, np.ndarray):
@@ -93,11 +95,6 @@ def _names(code: CodeType) -> set[str]:
     return {*code.co_names, *code.co_freevars}.union(*inner)
 
 
-def _file(module: str) -> str:
-    spec = find_spec(module)
-    return str(spec.origin if spec else None)
-
-
 @cache
 def _digest(file: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -109,7 +106,8 @@ def _platform() -> str:
     import llvmlite
     import llvmlite.binding as ll
 
-    version = Path(_file("numba")).with_name("_version.py")
+    numba = find_spec("numba")
+    version = Path(str(numba and numba.origin)).with_name("_version.py")
     own = [_digest(str(Path(__file__).with_name(name))) for name in ("build.py", "entry.py", "runtime.py")]
     features = ll.get_host_cpu_features().flatten()
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in HARMLESS)
@@ -129,11 +127,13 @@ def _platform() -> str:
 def read(name: str) -> Code | None:
     """What is kept under a name, if it is there and whole."""
     try:
-        content = (folder() / name).read_bytes()
+        path = folder() / name
+        content, used = path.read_bytes(), path.stat().st_mtime
     except NOWHERE:
         return None
-    with suppress(OSError):
-        os.utime(folder() / name)
+    if time.time() - used > AGE / 7:
+        with suppress(OSError):
+            os.utime(path)
     magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
     if magic != MAGIC or hashlib.sha256(rest).digest() != digest:
         return None

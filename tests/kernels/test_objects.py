@@ -151,8 +151,8 @@ def test_files_that_nobody_loads_are_removed(empty, monkeypatch):
         os.utime(empty / f"planted-{i}", (time.time() - i * 86400,) * 2)
     (empty / "tmpkilled").write_bytes(b"half")
     os.utime(empty / "tmpkilled", (0, 0))
-    assert objects.read("planted-5") == ("q", "", b"code")  # so it is used
     monkeypatch.setattr(objects, "AGE", 1.5 * 86400)
+    assert objects.read("planted-5") == ("q", "", b"code")  # so it is used
     objects.write("last", objects.Code("q", "", b"code"))
     assert sorted(path.name for path in empty.iterdir()) == ["last", "planted-0", "planted-1", "planted-5"]
 
