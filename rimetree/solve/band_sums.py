@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numba as nb
 import numpy as np
 
+from ..kernels import kernel
 from . import coupling
 from .simd import LANES
 from .threads import in_turns
@@ -27,8 +27,6 @@ AT_ONCE = 4e6
 
 NUMBERS, WORK = 4e8, 2e12
 """Numbers of a matrix, and operations that its factor takes, at most."""
-
-SERIAL = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +110,7 @@ def _images(problem: Coupled, points: Points, at: np.ndarray) -> Iterator[tuple[
         yield start, stop, image
 
 
-@nb.njit(**SERIAL)
+@kernel()
 def _extents(slope, index, at, cells, first, last):
     """The first and last cell in which each unknown takes part."""
     for a in range(len(at)):
@@ -125,7 +123,7 @@ def _extents(slope, index, at, cells, first, last):
                     last[u] = max(last[u], c)
 
 
-@nb.njit(**SERIAL)
+@kernel()
 def _width(slope, index, at, cells, place, system, systems):
     """One more than the places between two unknowns of a system in the same cell, at most."""
     low, high, when = np.zeros(systems, np.int64), np.zeros(systems, np.int64), np.full(systems, -1)
@@ -145,7 +143,7 @@ def _width(slope, index, at, cells, place, system, systems):
     return width
 
 
-@nb.njit(**SERIAL)
+@kernel()
 def _add(image, meet, slope, index, at, place, own, below):
     """Add what pairs of atoms `meet` (pairs, 2) say of their unknowns in all cells of `image`; whether all is in the band."""
     atoms, width = len(at), own.shape[1]
