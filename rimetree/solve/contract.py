@@ -9,7 +9,8 @@ import numpy as np
 
 from ..kernels import kernel
 from .memory import OPTIONS, float32s, float64s, merge
-from .sources import MISSING, PARTLY, PlaneTable, Sources, assemble, clean
+from .planes import MISSING, PARTLY, assemble
+from .sources import PlaneTable, Sources
 from .threads import in_turns, take
 
 LIMIT = float(np.finfo(np.float32).max)
@@ -55,8 +56,7 @@ def _fill(out, p, corrs, wanted, member, slots, rows, lines, plane, spare, state
     n, ncorr = out.shape[1], out.shape[2] // 2
     start, room, dropped = np.int64(plane.ctypes.data), np.int64(spare.ctypes.data), 0
     for k in range(corrs.shape[0]):
-        assemble(p, wanted[k], member, slots, lines, start, room, n, state)
-        clean(start, lines, n, state, bad, LIMIT)
+        assemble(p, wanted[k], member, slots, lines, start, room, n, state, bad, LIMIT)
         for i in range(lines):
             if state[i] == MISSING:
                 dropped += n

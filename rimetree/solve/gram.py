@@ -15,7 +15,9 @@ import numpy as np
 
 from ..kernels import kernel
 from .memory import LEAF, OPTIONS, fill, float32s, float64s, gather, peek, poke, uint8s
-from .sources import LARGEST, MISSING, PARTLY, assemble, clean
+from .planes import MISSING, PARTLY, assemble
+from .products import pair, products
+from .sources import LARGEST
 from .threads import take
 from .turns import begin, end, number
 
@@ -146,127 +148,11 @@ def _drop(job, e, state, bad, count, n, w, alive):
 
 
 @kernel(**LEAF)
-def _times(w, re, im, xr, xi, n):
-    """x = w (re + i im)."""
-    for c in range(n):
-        v = peek(w, c)
-        poke(xr, c, v * peek(re, c))
-        poke(xi, c, v * peek(im, c))
-
-
-@kernel(**LEAF)
-def _dot(xr, xi, br, bi, first, stop):
-    """sum conj(x) b."""
-    re = 0.0
-    im = 0.0
-    for c in range(first, stop):
-        ar, ai, cr, ci = peek(xr, c), peek(xi, c), peek(br, c), peek(bi, c)
-        re += ar * cr + ai * ci
-        im += ar * ci - ai * cr
-    return re, im
-
-
-@kernel(**LEAF)
 def _same(v, w, n):
     differ = 0
     for c in range(n):
         differ += peek(v, c) != peek(w, c)
     return differ == 0
-
-
-@kernel(**LEAF)
-def _add_at(gram, at, value):
-    poke(gram, at, peek(gram, at) + value)
-
-
-@kernel(**LEAF)
-def _each(xr, xi, br, bi, first, stop, gram, up, low):
-    """Every channel a cell: add conj(x) b, real parts at `up`, imaginary ones at `low` (not on the diagonal)."""
-    for c in range(first, stop):
-        poke(gram, up + c - first, peek(gram, up + c - first) + peek(xr, c) * peek(br, c) + peek(xi, c) * peek(bi, c))
-    if low != up:
-        for c in range(first, stop):
-            poke(
-                gram,
-                low + c - first,
-                peek(gram, low + c - first) + peek(xr, c) * peek(bi, c) - peek(xi, c) * peek(br, c),
-            )
-
-
-@kernel(**LEAF)
-def _norm(xr, xi, br, bi, first, stop):
-    """Real part of sum conj(x) b."""
-    re = 0.0
-    for c in range(first, stop):
-        re += peek(xr, c) * peek(br, c) + peek(xi, c) * peek(bi, c)
-    return re
-
-
-@kernel(**LEAF)
-def _triple(w, ar, ai, br, bi, first, stop):
-    """sum w |a|^2, sum w conj(a) b (real, imaginary), sum w |b|^2."""
-    aa, re, im, bb = 0.0, 0.0, 0.0, 0.0
-    for c in range(first, stop):
-        v, yr, yi, zr, zi = peek(w, c), peek(ar, c), peek(ai, c), peek(br, c), peek(bi, c)
-        xr, xi, ur, ui = v * yr, v * yi, v * zr, v * zi
-        aa += xr * yr + xi * yi
-        re += xr * zr + xi * zi
-        im += xr * zi - xi * zr
-        bb += ur * zr + ui * zi
-    return aa, re, im, bb
-
-
-@kernel(**LEAF)
-def _products(job, nf, e, planes, size, i, n, own, gram, work, part, known):
-    """Add the Gram matrix of element e over line i. The sums of solvable planes with each other are left in `part`, or
-    are `known`."""
-    T = job.ntheta[e]
-    K = T + 1
-    xr, xi = float64s(work), float64s(work + 8 * n)
-    for a in range(K):
-        if job.local[e, a] < 0:
-            continue
-        at = planes + 8 * (job.local[e, a] * size + i * n)
-        _times(own, float64s(at), float64s(at + 4 * size), xr, xi, n)
-        for b in range(a, K):
-            if job.local[e, b] < 0:
-                continue
-            at = planes + 8 * (job.local[e, b] * size + i * n)
-            br, bi = float64s(at), float64s(at + 4 * size)
-            for r in range(job.runs.shape[0]):
-                first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
-                up, low = (a * K + b) * nf + f, (b * K + a) * nf + f
-                if job.runs[r, 3] == 1:
-                    _each(xr, xi, br, bi, first, stop, gram, up, low)
-                    continue
-                if known and b < T:
-                    re, im = part[a, b, r, 0], part[a, b, r, 1]
-                elif a == b:
-                    re, im = _norm(xr, xi, br, bi, first, stop), 0.0
-                else:
-                    re, im = _dot(xr, xi, br, bi, first, stop)
-                if b < T and part.shape[2]:
-                    part[a, b, r, 0] = re
-                    part[a, b, r, 1] = im
-                _add_at(gram, up, re)
-                if a != b:
-                    _add_at(gram, low, im)
-
-
-@kernel(**LEAF)
-def _pair(job, nf, e, planes, size, i, n, own, gram):
-    """`_products` for one solvable plane and a constant part, where no run has channels that are cells: one pass."""
-    a = planes + 8 * (job.local[e, 0] * size + i * n)
-    b = planes + 8 * (job.local[e, 1] * size + i * n)
-    for r in range(job.runs.shape[0]):
-        first, stop, f = job.runs[r, 0], job.runs[r, 1], job.runs[r, 2]
-        aa, re, im, bb = _triple(
-            own, float64s(a), float64s(a + 4 * size), float64s(b), float64s(b + 4 * size), first, stop
-        )
-        _add_at(gram, f, aa)
-        _add_at(gram, nf + f, re)
-        _add_at(gram, 2 * nf + f, im)
-        _add_at(gram, 3 * nf + f, bb)
 
 
 @kernel(**LEAF)
@@ -299,8 +185,7 @@ def load(p, job, room, count):
         _weigh(p.rows, job, e, room.member, room.slot, count, n, w + 8 * e * count * n, room.alive[e], spare)
     for k in range(job.used.shape[0]):
         out = planes + 16 * k * count * n
-        assemble(p, job.used[k], room.member, room.slot, count, out, spare, n, room.state[k])
-        clean(out, count, n, room.state[k], room.bad[k], LARGEST)
+        assemble(p, job.used[k], room.member, room.slot, count, out, spare, n, room.state[k], room.bad[k], LARGEST)
     dropped = 0
     for e in range(room.alive.shape[0]):
         dropped += _drop(job, e, room.state, room.bad, count, n, w + 8 * e * count * n, room.alive[e])
@@ -324,12 +209,12 @@ def _sum(job, room, lines, address, count, origin):
             own, T = float64s(w + 8 * n * (e * lines + i)), job.ntheta[e]
             gram = float64s(address[e] + 8 * (T + 1) ** 2 * nf * (member * count.shape[2] + t))
             if simple and T == 1 and job.local[e, 1] >= 0:
-                _pair(job, nf, e, planes, size, i, n, own, gram)
+                pair(job, nf, e, planes, size, i, n, own, gram)
             else:
                 known = holder >= 0 and job.leader[holder] == job.leader[e]
                 known = known and _same(own, float64s(w + 8 * n * (holder * lines + i)), n)
                 holder = holder if known else e
-                _products(job, nf, e, planes, size, i, n, own, gram, room.spare.ctypes.data, room.part, known)
+                products(job, nf, e, planes, size, i, n, own, gram, room.spare.ctypes.data, room.part, known)
             _count(job, e, member, t, own, count)
 
 
