@@ -25,7 +25,7 @@ from rimetree.batch.group import GroupRun
 from rimetree.batch.layout import layout
 from rimetree.batch.starting import Starting
 from rimetree.graph.registry import load
-from rimetree.solve.report import Report
+from rimetree.solve.result.report import Report
 
 LMN = np.array([[0.002 * d, 0.001 * d, 1 - 2.5e-6 * d * d] for d in range(10)])
 

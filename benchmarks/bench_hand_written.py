@@ -15,10 +15,10 @@ from common import best, gain_forest, gains_set, options, table, verdict
 
 import rimetree as rt
 import rimetree.batch.following as engine
-from rimetree.solve.fit import ALTERNATIONS
-from rimetree.solve.lm import solve
 from rimetree.solve.settings import Settings
-from rimetree.solve.steps import FOUND, LEAST_DAMPING, NEAR, SLOW
+from rimetree.solve.single.fit import ALTERNATIONS
+from rimetree.solve.single.lm import solve
+from rimetree.solve.single.steps import FOUND, LEAST_DAMPING, NEAR, SLOW
 
 FAST = {"fastmath": True, "nogil": True}
 

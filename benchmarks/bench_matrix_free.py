@@ -20,7 +20,7 @@ from scipy.interpolate import BSpline
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import matrix_free
-from rimetree.solve.matrix_free import MatrixFree
+from rimetree.solve.joint.matrix_free import MatrixFree
 
 FEW, LARGE = 5_000, 1_000_000
 """Unknowns up to which pieces and a matrix are tried, and those of --large."""

@@ -15,8 +15,8 @@ from ..plan.lower import Lowering, Source, terms_of
 from ..plan.subset import paths
 from ..plan.template import NodeFailure, Template
 from ..ring import Plane
-from ..solve.contract import contract
-from ..solve.sources import PlaneTable
+from ..solve.reduce.contract import contract
+from ..solve.reduce.sources import PlaneTable
 from ..status import Status
 from .cascade import Cascade, correlations, families_below
 from .flagging import FamilyFlags, data_bits

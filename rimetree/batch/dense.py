@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import SolveError
-from ..solve.problem import Problem
-from ..solve.simd import LANES
-from ..solve.threads import threads
+from ..solve.algebra.simd import LANES
+from ..solve.algebra.threads import threads
+from ..solve.single.problem import Problem
 from .tiling import available_memory
 
 COPIES = 4

@@ -14,15 +14,15 @@ from ..parms.intervals import AxisGrid
 from ..plan.atoms import Atoms, Unknowns
 from ..plan.lower import Lowering, Poly, Source, terms_of
 from ..plan.template import Template
-from ..solve.backends import backend
-from ..solve.doubt import doubtful
-from ..solve.outcome import Outcome
-from ..solve.problem import AtomValues, Equations, Problem
-from ..solve.search import search as searched
-from ..solve.search import searched_before
+from ..solve.reduce.backends import backend
+from ..solve.reduce.sums import ElementTable
+from ..solve.result.outcome import Outcome
 from ..solve.settings import Settings
-from ..solve.smooth import solve_smooth
-from ..solve.sums import ElementTable
+from ..solve.single.doubt import doubtful
+from ..solve.single.problem import AtomValues, Equations, Problem
+from ..solve.single.search import search as searched
+from ..solve.single.search import searched_before
+from ..solve.single.smooth import solve_smooth
 from ..status import Status
 from .cascade import Cascade
 from .dense import refuse_large

@@ -18,7 +18,7 @@ from ..graph.node import Family
 from ..plan.flags import changed
 from ..plan.template import Template
 from ..ring import Plane
-from ..solve.sums import ElementTable
+from ..solve.reduce.sums import ElementTable
 from .cascade import Cascade
 from .state import State
 from .tables import Visibilities

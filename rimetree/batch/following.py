@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..plan.atoms import Unknowns
-from ..solve.block import Block
-from ..solve.doubt import FAILED, doubtful, least
-from ..solve.fit import Fit
-from ..solve.lm import solve
-from ..solve.outcome import Outcome
-from ..solve.problem import Problem
+from ..solve.result.outcome import Outcome
 from ..solve.settings import Settings
+from ..solve.single.block import Block
+from ..solve.single.doubt import FAILED, doubtful, least
+from ..solve.single.fit import Fit
+from ..solve.single.lm import solve
+from ..solve.single.problem import Problem
 from ..status import Status
 from .state import ParmState
 

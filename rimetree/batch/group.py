@@ -12,10 +12,10 @@ from ..errors import SolveError
 from ..graph.node import Observation
 from ..plan.host import refuse
 from ..plan.lookup import observed
-from ..solve.report import Report
+from ..solve.algebra.simd import LANES
+from ..solve.algebra.threads import threads
+from ..solve.result.report import Report
 from ..solve.settings import Settings
-from ..solve.simd import LANES
-from ..solve.threads import threads
 from ..status import Status
 from .apply import Sinks, Written
 from .cascade import Cascade, correlations

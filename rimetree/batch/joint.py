@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from ..plan.template import Template
-from ..solve.bilinear import squares
-from ..solve.bounds import Constraints, Prior
-from ..solve.cell_sums import CellSums
-from ..solve.colours import Colours
-from ..solve.coupled import Coupled
-from ..solve.coupled_errors import variances
-from ..solve.coupled_fit import Minimum
-from ..solve.datum import Datum, datum, pairs
-from ..solve.exchange import Exchange, Exchanges, exchanges, settled
-from ..solve.forms import Form
-from ..solve.joined import Class
-from ..solve.outcome import Outcome
-from ..solve.problem import Problem
-from ..solve.retract import Bending, Curves
+from ..solve.joint.cell_sums import CellSums
+from ..solve.joint.colours import Colours
+from ..solve.joint.coupled import Coupled
+from ..solve.joint.coupled_errors import variances
+from ..solve.joint.coupled_fit import Minimum
+from ..solve.joint.datum import Datum, datum, pairs
+from ..solve.joint.exchange import Exchange, Exchanges, exchanges, settled
+from ..solve.joint.joined import Class
+from ..solve.reduce.bilinear import squares
+from ..solve.reduce.forms import Form
+from ..solve.result.outcome import Outcome
 from ..solve.settings import Settings
-from ..solve.significance import judge, reduced
+from ..solve.single.bounds import Constraints, Prior
+from ..solve.single.problem import Problem
+from ..solve.single.retract import Bending, Curves
+from ..solve.single.significance import judge, reduced
 from ..status import Status
 from .fit import ClassFit, Fitted
 from .joint_grid import Axis

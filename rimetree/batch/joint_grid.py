@@ -15,7 +15,7 @@ import numpy as np
 
 from ..funklets import Polynomial
 from ..plan.atoms import Atoms, Unknowns
-from ..solve.coupled import Points
+from ..solve.joint.coupled import Points
 from .fit import ClassFit
 from .local_basis import local_basis
 from .unfit import Unfit

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..solve.coupled import Coupled
-from ..solve.coupled_fit import Minimum, fit
-from ..solve.doubt import SIGNIFICANT, excess
+from ..solve.joint.coupled import Coupled
+from ..solve.joint.coupled_fit import Minimum, fit
+from ..solve.joint.unwinding import unwound
 from ..solve.settings import Settings
-from ..solve.unwinding import unwound
+from ..solve.single.doubt import SIGNIFICANT, excess
 from ..status import Status
 from .fit import Fitted
 from .joint_sums import JointSums

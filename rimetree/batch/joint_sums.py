@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..solve.bilinear import Stems, pairs
-from ..solve.cell_sums import CellSums
-from ..solve.class_sums import contracted
-from ..solve.coupled import Points
-from ..solve.forms import Form
-from ..solve.problem import Equations, Problem, no_atoms
+from ..solve.joint.cell_sums import CellSums
+from ..solve.joint.class_sums import contracted
+from ..solve.joint.coupled import Points
+from ..solve.reduce.bilinear import Stems, pairs
+from ..solve.reduce.forms import Form
+from ..solve.single.problem import Equations, Problem, no_atoms
 from .fit import ClassFit
 from .joint_grid import Axis, JointAtoms
 from .span import Span, bind

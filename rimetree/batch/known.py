@@ -10,7 +10,7 @@ import numpy as np
 from ..graph.node import Family
 from ..parms.funklet import coefficients
 from ..plan.atoms import Unknowns
-from ..solve.bounds import Bounds, Constraints, Prior
+from ..solve.single.bounds import Bounds, Constraints, Prior
 
 
 def faults(family: Family) -> dict[int, str]:

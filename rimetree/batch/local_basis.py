@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import coo_array
 
-from ..solve.colours import Colours
-from ..solve.retract import Curves
+from ..solve.joint.colours import Colours
+from ..solve.single.retract import Curves
 
 if TYPE_CHECKING:
     from .fit import ClassFit

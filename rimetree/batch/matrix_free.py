@@ -17,19 +17,19 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ..plan.residuals import Group, Residuals, Solved
-from ..solve.backends import backend
-from ..solve.banded import Banded
-from ..solve.coupled_errors import variances
-from ..solve.coupled_fit import Minimum, fit
-from ..solve.datum import Datum, datum, pairs
-from ..solve.exchange import Exchanges
-from ..solve.joined import Joined
-from ..solve.many_gauges import named
-from ..solve.matrix_free import MatrixFree, Summed, started
-from ..solve.outcome import Outcome
-from ..solve.problem import Problem
+from ..solve.joint.banded import Banded
+from ..solve.joint.coupled_errors import variances
+from ..solve.joint.coupled_fit import Minimum, fit
+from ..solve.joint.datum import Datum, datum, pairs
+from ..solve.joint.exchange import Exchanges
+from ..solve.joint.joined import Joined
+from ..solve.joint.matrix_free import MatrixFree, Summed, started
+from ..solve.reduce.backends import backend
+from ..solve.result.many_gauges import named
+from ..solve.result.outcome import Outcome
 from ..solve.settings import Settings
-from ..solve.significance import gain_atoms, reduced
+from ..solve.single.problem import Problem
+from ..solve.single.significance import gain_atoms, reduced
 from ..status import Status
 from .fit import ClassFit, Fitted
 from .joint import JointFit, zeroed

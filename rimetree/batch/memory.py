@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..parms.intervals import AxisGrid
-from ..solve.simd import LANES
+from ..solve.algebra.simd import LANES
 from .dense import normal_bytes
 from .fit import ClassFit
 from .tiling import available_memory

@@ -12,7 +12,7 @@ from ..plan.depends import Depends, depends
 from ..plan.program import Program
 from ..plan.residuals import Group, Piece, Residuals, Solved, dependent, linear_basis, traced
 from ..ring import Plane
-from ..solve.sources import LARGEST
+from ..solve.reduce.sources import LARGEST
 from .cascade import Cascade, families_below
 from .fit import ClassFit
 from .joint_grid import Axis

@@ -10,7 +10,7 @@ import numpy as np
 from ..io.solutions import GroupSolutions, JonesTable, ParmTable, SolverTable
 from ..plan.subset import paths
 from ..ring import Plane
-from ..solve.report import Report
+from ..solve.result.report import Report
 from ..status import Status
 from .cascade import Cascade
 from .grid import further

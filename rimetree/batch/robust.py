@@ -12,9 +12,9 @@ from ..errors import SolveError
 from ..graph.node import Family
 from ..plan.lower import Lowering, Source
 from ..plan.template import Template
-from ..solve.contract import contract
-from ..solve.robust import Robust, reweighted, scale
-from ..solve.sources import PlaneTable
+from ..solve.reduce.contract import contract
+from ..solve.reduce.robust import Robust, reweighted, scale
+from ..solve.reduce.sources import PlaneTable
 from .cascade import Cascade
 from .fit import ClassFit, Fitted
 from .flagging import FamilyFlags

@@ -17,7 +17,7 @@ from ..graph.node import Observation
 from ..grid import Cells
 from ..plan.evaluate import explained
 from ..plan.template import NodeFailure
-from ..solve.report import Report
+from ..solve.result.report import Report
 from .baselines import Baselines
 from .flagging import BYTES as FLAG_BYTES
 from .grid import BareGroup

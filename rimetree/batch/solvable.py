@@ -12,8 +12,8 @@ from ..errors import SolveError, nearest
 from ..graph.node import Family
 from ..parms.funklet import matching
 from ..plan.subset import Subset, marks
-from ..solve.backends import unavailable
-from ..solve.outside import PACKAGES, missing
+from ..solve.reduce.backends import unavailable
+from ..solve.single.outside import PACKAGES, missing
 from .known import bounded, modulus, tied
 
 if TYPE_CHECKING:

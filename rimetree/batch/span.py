@@ -11,10 +11,10 @@ import numpy as np
 from ..graph.node import Family
 from ..parms.intervals import AxisGrid
 from ..plan.lower import Source
-from ..solve.backends import Backend
-from ..solve.problem import Equations
-from ..solve.sources import Sources
-from ..solve.sums import empty_gram
+from ..solve.reduce.backends import Backend
+from ..solve.reduce.sources import Sources
+from ..solve.reduce.sums import empty_gram
+from ..solve.single.problem import Equations
 from .cascade import planes_of
 from .tables import EquationTable, Visibilities
 

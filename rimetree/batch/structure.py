@@ -11,8 +11,8 @@ import numpy as np
 from ..graph.node import Family
 from ..plan.atoms import Atoms, Unknowns
 from ..plan.lower import Lowering, Poly, terms_of
-from ..solve.gauges import Meaning
-from ..solve.retract import Retraction
+from ..solve.result.gauges import Meaning
+from ..solve.single.retract import Retraction
 from .known import bounded
 from .state import State
 

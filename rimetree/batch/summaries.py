@@ -10,7 +10,7 @@ import numpy as np
 
 from ..plan.host import take
 from ..plan.template import NodeFailure
-from ..solve.report import SolverSummary, counted
+from ..solve.result.report import SolverSummary, counted
 from ..status import Status
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from ..graph.node import Elementwise, Family, Reducing
 from ..plan.atoms import Atoms
 from ..plan.depends import depends
 from ..plan.lower import Lowering, Source, Term, Token, columns, terms_of
-from ..solve.forms import Form, form
-from ..solve.sources import PlaneTable
-from ..solve.sums import ElementTable
+from ..solve.reduce.forms import Form, form
+from ..solve.reduce.sources import PlaneTable
+from ..solve.reduce.sums import ElementTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import SolveError
 from ..graph.node import Family
 from ..plan.atoms import Unknowns
-from ..solve.lines import Walk
+from ..solve.single.lines import Walk
 from .known import bounded
 from .state import ParmState
 

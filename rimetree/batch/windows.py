@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..parms.intervals import AxisGrid
-from ..solve.search import Window
+from ..solve.single.search import Window
 
 CENTRES = 0.5, 0.2, 0.8
 """Of narrow windows, as parts of an interval."""

@@ -9,7 +9,7 @@ from ..errors import ConfigError, DataError
 from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.solutions import GroupSolutions, Solutions
-from ..solve.report import Report
+from ..solve.result.report import Report
 from ..trees import chain
 from ..trees.terms import Placed
 from . import syntax

@@ -24,8 +24,8 @@ from ..io.solutions import GroupSolutions, Solutions
 from ..io.tile import Tile
 from ..kernels import kernel
 from ..parms.intervals import time_intervals
-from ..solve.memory import OPTIONS
-from ..solve.threads import in_turns, take
+from ..solve.algebra.memory import OPTIONS
+from ..solve.algebra.threads import in_turns, take
 from ..trees import chain
 from ..trees.terms import Placed, Term
 from ..trees.terms.base import Interval

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..solve.outside import PACKAGES, missing
+from ..solve.single.outside import PACKAGES, missing
 
 
 def solver_of(name: str) -> tuple[str, dict[str, Any], str]:

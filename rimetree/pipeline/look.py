@@ -16,8 +16,8 @@ from ..graph.scope import Scope
 from ..io.solutions import GroupSolutions, Solutions
 from ..kernels import kernel
 from ..parms.intervals import freq_intervals, time_intervals
-from ..solve.memory import OPTIONS
-from ..solve.threads import in_turns, take
+from ..solve.algebra.memory import OPTIONS
+from ..solve.algebra.threads import in_turns, take
 from ..trees import chain
 from ..trees.guesses import Seen
 from ..trees.terms import Placed

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels import kernel
-from ..solve.memory import OPTIONS, float32s, peek, uint8s
-from ..solve.threads import in_turns, take
+from ..solve.algebra.memory import OPTIONS, float32s, peek, uint8s
+from ..solve.algebra.threads import in_turns, take
 
 SAMPLES = 10
 """Unflagged samples that a baseline must have in a scan before any is called an outlier."""

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from ..io.atomic import check_writable
 from ..io.caltable import CalFile
-from ..solve.report import Report, counted
+from ..solve.result.report import Report, counted
 from . import syntax
 from .apply import ApplyRun
 from .config import Config, Solve

@@ -14,9 +14,9 @@ from ..graph.scope import Scope
 from ..io.caltable import CalFile, CalTable
 from ..io.joined import JoinedGroup
 from ..io.solutions import GroupSolutions, ParmTable, Solutions
-from ..solve.backends import unavailable
-from ..solve.report import Report
-from ..solve.threads import limited
+from ..solve.algebra.threads import limited
+from ..solve.reduce.backends import unavailable
+from ..solve.result.report import Report
 from ..trees import chain
 from ..trees.terms import Placed, Term, term
 from . import steady, syntax

@@ -16,8 +16,8 @@ import numpy as np
 from scipy import fft
 
 from ..kernels import kernel
-from ..solve.memory import OPTIONS
-from ..solve.threads import in_turns, take, threads
+from ..solve.algebra.memory import OPTIONS
+from ..solve.algebra.threads import in_turns, take, threads
 
 WIDTH = 8
 """Cells that the kernel covers along each axis."""

@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from ..kernels import kernel
-from ..solve.memory import OPTIONS
-from ..solve.threads import take
+from ..solve.algebra.memory import OPTIONS
+from ..solve.algebra.threads import take
 
 BLOCK = 32
 """Sources per block, a multiple of UNROLLED."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..solve.threads import in_turns
+from ..solve.algebra.threads import in_turns
 from .degrid import degrid
 from .image import Image
 from .kernel import UNROLLED, sum_sources

@@ -10,7 +10,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.errors import SolveError
-from rimetree.solve import outside
+from rimetree.solve.single import outside
 
 
 def solve(ms, model, **options):

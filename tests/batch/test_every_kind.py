@@ -15,7 +15,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import joint_sums, span
-from rimetree.solve.cell_sums import CellSums
+from rimetree.solve.joint.cell_sums import CellSums
 from rimetree.status import Status
 
 SLOTS, CHANNELS, ANTENNAS, NOISE = 6, 4, 5, 0.01

@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import joint
-from rimetree.solve import coupled_errors
+from rimetree.solve.joint import coupled_errors
 from rimetree.status import Status
 
 SLOTS, CHANS, STATIONS = 6, 4, 5

@@ -9,7 +9,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.solve import assembled, coupled_errors
+from rimetree.solve.joint import assembled, coupled_errors
 
 STATIONS, SLOTS, CHANS, TRIALS = 6, 8, 10, 20
 

@@ -10,7 +10,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.solve import coupled_errors
+from rimetree.solve.joint import coupled_errors
 
 STATIONS, SLOTS, CHANS, NOISE, DRAWS = 4, 4, 6, 0.2, 60
 X = np.linspace(-1, 1, CHANS)

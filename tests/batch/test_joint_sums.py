@@ -10,8 +10,8 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch.joint_sums import JointSums
-from rimetree.solve.problem import Equations
 from rimetree.solve.settings import Settings
+from rimetree.solve.single.problem import Equations
 
 CHAINS = {
     "gains": {"G": (1, None), "B": (None, 1)},

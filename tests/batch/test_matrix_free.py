@@ -17,11 +17,11 @@ from scipy.sparse import csc_array
 import rimetree as rt
 from rimetree import Meq
 from rimetree.batch import matrix_free
-from rimetree.solve import coupled_errors
-from rimetree.solve.banded import Banded
-from rimetree.solve.coupled import Coupled
-from rimetree.solve.coupled_fit import fit
-from rimetree.solve.matrix_free import MatrixFree, Summed
+from rimetree.solve.joint import coupled_errors
+from rimetree.solve.joint.banded import Banded
+from rimetree.solve.joint.coupled import Coupled
+from rimetree.solve.joint.coupled_fit import fit
+from rimetree.solve.joint.matrix_free import MatrixFree, Summed
 
 LIGHT = 299792458.0
 

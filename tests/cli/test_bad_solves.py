@@ -13,7 +13,7 @@ import pytest
 from casacore.tables import table
 
 import rimetree as rt
-from rimetree.solve.report import counted
+from rimetree.solve.result.report import counted
 from rimetree.status import Status
 
 SCRIPT = """

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rimetree.kernels import kernel, objects
-from rimetree.solve.simd import load
-from rimetree.solve.threads import take
+from rimetree.solve.algebra.simd import load
+from rimetree.solve.algebra.threads import take
 
 
 class Pair(NamedTuple):
@@ -271,7 +271,7 @@ def test_another_calling_convention_is_refused():
 BEYOND = """
 import numpy as np
 from rimetree.kernels import kernel
-from rimetree.solve.threads import take
+from rimetree.solve.algebra.threads import take
 
 @kernel()
 def inner(a, i):

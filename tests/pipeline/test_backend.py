@@ -31,7 +31,7 @@ def test_every_backend_finds_the_same_gains_and_says_its_name(observe, name, mon
     seen = observe()
     _, own = solved(seen, "rimetree")
     if name != "jax":
-        from rimetree.solve import outside
+        from rimetree.solve.single import outside
 
         calls = []
         real = outside.Interval.__call__
@@ -57,7 +57,7 @@ def test_a_backend_that_is_not_installed_is_replaced_and_said(observe, monkeypat
 
 
 def test_workers_are_threads(observe, monkeypatch):
-    from rimetree.solve import threads
+    from rimetree.solve.algebra import threads
 
     seen, before, used = observe(), threads.threads(), []
 

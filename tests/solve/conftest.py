@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rimetree.solve.sources import PlaneTable, Sources
-from rimetree.solve.sums import ElementTable
+from rimetree.solve.reduce.sources import PlaneTable, Sources
+from rimetree.solve.reduce.sums import ElementTable
 
 Factor = tuple[int, bool, np.ndarray]
 

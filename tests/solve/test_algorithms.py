@@ -8,15 +8,15 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from rimetree.solve.bounds import Bounds, Constraints, Prior
-from rimetree.solve.forms import form
-from rimetree.solve.linear import LANES
-from rimetree.solve.lm import solve
-from rimetree.solve.normal import normal, pack
-from rimetree.solve.plain import jax_normal, numpy_normal
-from rimetree.solve.problem import AtomValues, Equations, Problem
-from rimetree.solve.retract import Retraction
+from rimetree.solve.algebra.linear import LANES
+from rimetree.solve.reduce.forms import form
 from rimetree.solve.settings import Settings
+from rimetree.solve.single.bounds import Bounds, Constraints, Prior
+from rimetree.solve.single.lm import solve
+from rimetree.solve.single.normal import normal, pack
+from rimetree.solve.single.plain import jax_normal, numpy_normal
+from rimetree.solve.single.problem import AtomValues, Equations, Problem
+from rimetree.solve.single.retract import Retraction
 from rimetree.status import Status
 
 ANTENNAS = 5

@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from rimetree.solve.aligned import rows_of
-from rimetree.solve.sources import PlaneTable, Sources
-from rimetree.solve.sums import ElementTable, accumulate, empty_gram, prepare
-from rimetree.solve.turns import turns
+from rimetree.solve.reduce.aligned import rows_of
+from rimetree.solve.reduce.sources import PlaneTable, Sources
+from rimetree.solve.reduce.sums import ElementTable, accumulate, empty_gram, prepare
+from rimetree.solve.reduce.turns import turns
 
 BASELINES, SLOTS, CHANNELS = 5, 3, 8
 MEMBERS = np.array([3, 0, 4], np.int32)

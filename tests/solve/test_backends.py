@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rimetree.solve import jax_sums, sums
-from rimetree.solve.jax_sums import Views
+from rimetree.solve.reduce import jax_sums, sums
+from rimetree.solve.reduce.jax_sums import Views
 
 
 def views(case: Any) -> Views:

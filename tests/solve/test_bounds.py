@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares, lsq_linear
 
-from rimetree.solve.bounds import Bounds, Constraints, Prior
-from rimetree.solve.forms import form
-from rimetree.solve.lm import solve
-from rimetree.solve.problem import AtomValues, Equations, Problem
-from rimetree.solve.retract import Retraction
+from rimetree.solve.reduce.forms import form
 from rimetree.solve.settings import Settings
+from rimetree.solve.single.bounds import Bounds, Constraints, Prior
+from rimetree.solve.single.lm import solve
+from rimetree.solve.single.problem import AtomValues, Equations, Problem
+from rimetree.solve.single.retract import Retraction
 from rimetree.status import Status
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rimetree.solve.contract import contract
+from rimetree.solve.reduce.contract import contract
 
 UNTOUCHED = np.complex64(7 - 7j)
 

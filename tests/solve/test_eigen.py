@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rimetree.solve.eigen import eigh
+from rimetree.solve.algebra.eigen import eigh
 
 EPS = np.finfo(float).eps
 

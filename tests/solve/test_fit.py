@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rimetree.solve.forms import form
-from rimetree.solve.lm import solve
-from rimetree.solve.outcome import Outcome
-from rimetree.solve.problem import AtomValues, Equations, Problem
-from rimetree.solve.retract import Retraction
+from rimetree.solve.algebra.threads import limited
+from rimetree.solve.reduce.forms import form
+from rimetree.solve.result.outcome import Outcome
 from rimetree.solve.settings import Settings
-from rimetree.solve.threads import limited
+from rimetree.solve.single.lm import solve
+from rimetree.solve.single.problem import AtomValues, Equations, Problem
+from rimetree.solve.single.retract import Retraction
 from rimetree.status import Status
 
 STATIONS = 6

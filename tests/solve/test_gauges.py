@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rimetree.solve.gauges import Meaning, freedoms, in_words
+from rimetree.solve.result.gauges import Meaning, freedoms, in_words
 
 ANTENNAS = 6
 P, Q = np.triu_indices(ANTENNAS, 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rimetree.solve.cholesky import cholesky, factor, inverse_diagonal, substitute, substitute_four, update
-from rimetree.solve.linear import block_steps, damped_step, finish
-from rimetree.solve.simd import LANES
+from rimetree.solve.algebra.cholesky import cholesky, factor, inverse_diagonal, substitute, substitute_four, update
+from rimetree.solve.algebra.linear import block_steps, damped_step, finish
+from rimetree.solve.algebra.simd import LANES
 
 SIZES = [1, 2, 3, 4, 7, 12, 21, 86]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rimetree.solve import lines as module
-from rimetree.solve.lines import Lines, Walk
+from rimetree.solve.single import lines as module
+from rimetree.solve.single.lines import Lines, Walk
 
 UNKNOWNS = 3
 

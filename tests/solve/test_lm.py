@@ -7,11 +7,11 @@ import pytest
 from scipy.linalg import expm
 from scipy.optimize import least_squares
 
-from rimetree.solve.forms import form
-from rimetree.solve.lm import solve
-from rimetree.solve.problem import AtomValues, Equations, Problem
-from rimetree.solve.retract import Retraction
+from rimetree.solve.reduce.forms import form
 from rimetree.solve.settings import Settings
+from rimetree.solve.single.lm import solve
+from rimetree.solve.single.problem import AtomValues, Equations, Problem
+from rimetree.solve.single.retract import Retraction
 from rimetree.status import Status
 
 P, Q = np.triu_indices(5, 1)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rimetree.solve.forms import Form, form, tables
-from rimetree.solve.normal import mark, normal, pack
-from rimetree.solve.simd import LANES
+from rimetree.solve.algebra.simd import LANES
+from rimetree.solve.reduce.forms import Form, form, tables
+from rimetree.solve.single.normal import mark, normal, pack
 
 ATOMS, MEMBERS, JOINT = 4, 3, 2
 

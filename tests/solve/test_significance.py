@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rimetree.solve.forms import form
-from rimetree.solve.significance import _gain_factors, reduced
+from rimetree.solve.reduce.forms import form
+from rimetree.solve.single.significance import _gain_factors, reduced
 
 
 def factors(*terms: tuple[int, ...]) -> list[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rimetree.kernels import kernel
-from rimetree.solve.simd import LANES, add, choose, inverse, load, root, splat, store
+from rimetree.solve.algebra.simd import LANES, add, choose, inverse, load, root, splat, store
 
 
 @kernel()

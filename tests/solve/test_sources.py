@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rimetree.solve.contract import contract
-from rimetree.solve.sources import Sources
+from rimetree.solve.reduce.contract import contract
+from rimetree.solve.reduce.sources import Sources
 
 NROW, NCHAN, NCORR = 4, 9, 3
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rimetree.solve.sources import Sources
-from rimetree.solve.sums import accumulate, direct, empty_gram, factors
+from rimetree.solve.reduce.sources import Sources
+from rimetree.solve.reduce.sums import accumulate, direct, empty_gram, factors
 
 OPTIONS = {
     "bad_values": st.booleans(),

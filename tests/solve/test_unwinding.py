@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rimetree.solve.coupled import Points
-from rimetree.solve.unwinding import unwound
+from rimetree.solve.joint.coupled import Points
+from rimetree.solve.joint.unwinding import unwound
 
 
 def points(x: np.ndarray) -> Points:

@@ -1,0 +1,1 @@
+"""What kernels are made of: vectors, threads, memory and the linear algebra of many small matrices at once."""

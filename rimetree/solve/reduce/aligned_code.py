@@ -1,0 +1,86 @@
+"""The instructions of `aligned`, for LLVM. Imported by the compiler only: it needs numba."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from ..algebra.simd import LANES
+from ..algebra.simd_code import vec
+from .aligned import GROUP
+from .gram import MOST
+
+_INDEX = ir.IntType(32)
+_PAIRS = ir.Constant(ir.VectorType(_INDEX, LANES), [k // 2 for k in range(LANES)])
+"""A number for each of four data as one for their real and imaginary parts."""
+
+
+def _read(builder: Any, address: Any, kind: Any, count: int) -> Any:
+    return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=1)
+
+
+def _good(builder: Any, weights: Any, flags: Any) -> Any:
+    """Weights of four data, and which of them can be used, each for a real and an imaginary part."""
+    weight = _read(builder, weights, ir.FloatType(), GROUP)
+    flag = _read(builder, flags, ir.IntType(8), GROUP)
+    most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
+    good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
+    good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
+    return (builder.shuffle_vector(a, a, _PAIRS) for a in (weight, good))
+
+
+def _kept(builder: Any, good: Any, values: Any) -> Any:
+    """Values that can be used, else 0, as float64."""
+    kept = builder.select(good, values, ir.Constant(values.type, [0.0] * LANES))
+    return builder.fpext(kept, ir.VectorType(ir.DoubleType(), LANES))
+
+
+# Processors work on what `_good` returns once, for all of these.
+
+
+@intrinsic
+def usable(typingctx: Any, weights: Any, flags: Any) -> Any:
+    """The weights of four data, 0 where they cannot be used, each for a real and an imaginary part."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        weight, good = _good(builder, *args)
+        return _kept(builder, good, weight)
+
+    return vec(types.int64, types.int64), codegen
+
+
+@intrinsic
+def complexes(typingctx: Any, address: Any, weights: Any, flags: Any) -> Any:
+    """Four complex64 numbers, real and imaginary parts in turn, 0 where they cannot be used."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, good = _good(builder, *args[1:])
+        return _kept(builder, good, _read(builder, args[0], ir.FloatType(), LANES))
+
+    return vec(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def counted(typingctx: Any, weights: Any, flags: Any) -> Any:
+    """1/2 for each part of a datum that can be used."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, good = _good(builder, *args)
+        kind = ir.VectorType(ir.DoubleType(), LANES)
+        return builder.select(good, *(ir.Constant(kind, [v] * LANES) for v in (0.5, 0.0)))
+
+    return vec(types.int64, types.int64), codegen
+
+
+@intrinsic
+def swapped(typingctx: Any, x: Any) -> Any:
+    """Real and imaginary parts changed over."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        places = ir.Constant(ir.VectorType(_INDEX, LANES), [k ^ 1 for k in range(LANES)])
+        return builder.shuffle_vector(args[0], args[0], places)
+
+    return vec(x), codegen

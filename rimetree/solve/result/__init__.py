@@ -1,0 +1,1 @@
+"""What became of a fit: directions that are free and their names, references, reports."""

@@ -1,0 +1,1 @@
+"""The fit of one class of Parms: solution intervals as lanes of vectors."""
