@@ -48,7 +48,8 @@ def start(tmp_path):
 
     def start(change: str = "", times: float = 2.0, room: int = -1) -> subprocess.Popen[str]:
         (tmp_path / "planted.py").write_text(MODULE.format(change=change, times=times))
-        variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        # Python's own cache takes a module that is changed within a second, and as long as before, for the old one.
+        variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-P", "-c", SCRIPT.format(folder=str(tmp_path), room=room)]
         return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
 
