@@ -7,8 +7,9 @@
 - **From afar**: unknowns moved by up to half a turn of what they change, complex gains and signs turned at random.
 
 Asked are intervals whose chi2 is above noise, and those of which it would not tell, since so much noise hides what a wrong minimum
-leaves. The lowest chi2 is kept, and of equal ones the nearest to where all began. It counts as found when a second start leads there
-too. Where much of the data's power is unexplained, and the start was not near, two more must, else the interval is AMBIGUOUS.
+leaves. The lowest chi2 is kept, if it is so by more than a tenth of the misfit, and of equal ones the nearest to where all began. It
+counts as found when a second start leads there too. Where much of the data's power is unexplained, and the start was not near, two
+more must, else the interval is AMBIGUOUS.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...status import Status
 from ..result.outcome import Outcome
 from ..settings import Settings
 from .bounds import Constraints, Prior
-from .doubt import FAILED, doubtful, excess, least
+from .doubt import FAILED, SIGNIFICANT, doubtful, excess, least
 from .leading import leading
 from .lm import solve
 from .problem import Problem
@@ -41,6 +42,10 @@ TELLING = 4.0
 
 COARSE = 1e-3
 """Tolerance of fits to windows, which are only starts."""
+
+ALIKE = 0.1
+"""Part of a misfit by which a minimum that is far above noise too must be lower, to be better: a model that lacks something is often
+fitted a little better by what is wrong (leakages for the phase between the hands, where gains are not final)."""
 
 EXACT = 1e-12
 """Part of the data's power that is rounding: of data without noise."""
@@ -81,7 +86,9 @@ def search(
         second.chi2_start[:] = outcome.chi2_start
         good = asked & (second.status == Status.CONVERGED)
         margin = np.maximum(np.maximum(least(outcome, settings), least(second, settings)), EXACT * part.power())
-        lower = good & (~(second.chi2 >= outcome.chi2 - margin) | np.isin(outcome.status, FAILED))
+        above = excess(second.chi2, second.dof) > SIGNIFICANT
+        alike = np.where(above, np.maximum(margin, ALIKE * (outcome.chi2 - outcome.dof)), margin)
+        lower = good & (~(second.chi2 >= outcome.chi2 - alike) | np.isin(outcome.status, FAILED))
         same = good & ~lower & (np.abs(second.chi2 - outcome.chi2) <= margin)
         agreed = np.where(lower, 0, agreed + same)
         lower |= same & (starts.distance(found) < starts.distance(theta) - NEARER)
