@@ -49,8 +49,8 @@ class Solver(NodeClass):
         choices=("auto", "own", "previous"),
         help="where a solution interval starts. own: where its Parms do, and nowhere else; previous: from the solution of the interval "
         "before, where that fits better, one after another: for delays, positions and other parameters with many minima that drift; "
-        "auto: as own, and where such an equation does not converge, or its minimum may not be the lowest, from others and from the "
-        "solution before",
+        "auto: as own, and where such an equation does not converge, or its minimum may not be the lowest, from the solution before, "
+        "and from others unless `start` solutions were given to the run",
     )
     backend = option(
         "numba",

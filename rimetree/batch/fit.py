@@ -170,7 +170,8 @@ class ClassFit:
     def in_turn(self, span: Span, settings: Settings) -> list[Fitted]:
         """The same; time interval by time interval, each from the solution of the one before, where that is wanted or better."""
         made = self._sums(span, settings)
-        first = self._fit(made, settings, search=self.start != "own") if self.start != "previous" else None
+        search = self.start != "own" and not any(self.state.parms[n].begun for n in self.parms)
+        first = self._fit(made, settings, search=search) if self.start != "previous" else None
         if first and (self.start == "own" or self.atoms.linear or not self._helps(made, first, settings)):
             return [first]
         found, count = [], made.fgrid.count

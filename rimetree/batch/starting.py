@@ -47,6 +47,7 @@ class Starting:
                 if held and not parm.solvable:
                     state.parms[number] = _given(parm, held, group)
                 else:
+                    parm.begun |= bool(held)
                     for part in held:
                         _begin(state, number, part, group, where(number, int(part.members[0])))
                         _exact(state, number, part, where)

@@ -36,6 +36,8 @@ class ParmState:
     """(n,) whether some Solver fits it."""
     smooth: tuple[float | None, float | None] = (None, None)
     """rms change from one interval to the next per root of 1 s and of 1 Hz, where solutions are tied to their neighbours."""
+    begun: bool = False
+    """Whether it starts where earlier solutions say, from which no others are looked for."""
 
     @property
     def solvable(self) -> bool:
