@@ -47,10 +47,12 @@ def start(tmp_path):
     """Starts a process that runs a planted kernel, in its own folder of object files."""
 
     def start(change: str = "", times: float = 2.0, room: int = -1) -> subprocess.Popen[str]:
-        (tmp_path / "planted.py").write_text(MODULE.format(change=change, times=times))
+        code = tmp_path / "code"  # not beside the cache, whose folder `rimetree` Python would take for the package
+        code.mkdir(exist_ok=True)
+        (code / "planted.py").write_text(MODULE.format(change=change, times=times))
         # Python's own cache takes a module that is changed within a second, and as long as before, for the old one.
         variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-P", "-c", SCRIPT.format(folder=str(tmp_path), room=room)]
+        command = [sys.executable, "-P", "-c", SCRIPT.format(folder=str(code), room=room)]
         return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True)
 
     return start
