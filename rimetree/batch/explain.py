@@ -117,6 +117,8 @@ def _starts(run: GroupRun, solver: SolverNode, plan: TilePlan) -> Iterator[str]:
         yield "start: every interval from its own values only"
     elif curved and len(fits) == 1:
         yield "other starts: the interval before, where one does not converge, or is fitted worse than noise allows or than from there"
+        if fits[0].searches:
+            yield "other starts, where chi2 does not rule out a wrong minimum: windows of cells that widen, and values turned at random"
     elif curved and together:
         where = "where chi2 stays above noise or a fit does not converge"
         drifting = [fit for fit in curved if np.ptp(fit.state.parms[fit.parms[0]].slot_interval)]

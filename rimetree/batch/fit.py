@@ -141,6 +141,11 @@ class ClassFit:
         return self.backend == "numba" and not self.cascade.targets and not any(self.flagging)
 
     @property
+    def searches(self) -> bool:
+        """Whether uncertain intervals are fitted from other starts: not where solutions were given to start from."""
+        return self.start != "own" and not any(self.state.parms[n].begun for n in self.parms)
+
+    @property
     def cascades(self) -> list[Cascade]:
         """All that is computed tile by tile."""
         return [self.cascade, *(own.cascade for own in self.flagging if own)]
@@ -170,8 +175,7 @@ class ClassFit:
     def in_turn(self, span: Span, settings: Settings) -> list[Fitted]:
         """The same; time interval by time interval, each from the solution of the one before, where that is wanted or better."""
         made = self._sums(span, settings)
-        search = self.start != "own" and not any(self.state.parms[n].begun for n in self.parms)
-        first = self._fit(made, settings, search=search) if self.start != "previous" else None
+        first = self._fit(made, settings, search=self.searches) if self.start != "previous" else None
         if first and (self.start == "own" or self.atoms.linear or not self._helps(made, first, settings)):
             return [first]
         found, count = [], made.fgrid.count
