@@ -147,7 +147,7 @@ class Options:
         stored = {}
         for name, codes in members.items():
             distinct, _ = distinct_codes(codes, len(self.values.seen))
-            results = {code: self._member(cls, options, name, code) for code in distinct.tolist()}
+            results = {code: self._member(cls, key, options, name, code) for code in distinct.tolist()}
             stored[name] = codes
             if any(result != code for code, result in results.items()):
                 table, wrong = np.arange(len(self.values.seen)), np.zeros(len(self.values.seen), np.int64)
@@ -188,9 +188,9 @@ class Options:
         members = [name for name, option in cls.options.items() if option.per_member]
         return {**{name: v for name, v in options.items() if name not in members}, "tags": tags}
 
-    def _member(self, cls: type[NodeClass], static: Mapping[str, Any], name: str, code: int) -> int | str:
-        """The code of a per-member value as stored, or what is wrong with it."""
-        place = (cls, name, code)
+    def _member(self, cls: type[NodeClass], key: int, static: Mapping[str, Any], name: str, code: int) -> int | str:
+        """The code of a per-member value as stored, or what is wrong with it; both depend on the static options, `key`."""
+        place = (key, name, code)
         if place not in self._members:
             try:
                 value = check(name, cls.options[name], self.values.seen[code])

@@ -178,7 +178,8 @@ class NodeClass:
         """Options as stored; raise ValueError with one plain sentence where a value is not legal.
 
         Called once per distinct value, not per node: first with all per-member options at their defaults, then for each
-        distinct value of a per-member option with the others at their defaults.
+        distinct value of a per-member option with the others at their defaults. What a value becomes may depend on static
+        options, not on other per-member ones.
         """
         return options
 

@@ -264,3 +264,14 @@ def test_what_a_funklet_says_nothing_about() -> None:
         solved([-1.0], np.ones((25, 8)), funklet=lambda t, f, c: jnp.sqrt(c[0]))
     with pytest.raises(SolveError, match=r"x: none of its pieces holds from 5 to 10 s"):
         solved(1.0, np.ones((25, 8)), funklet=Composed(On(Polynomial(), time=(0, 5))))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_parms_that_start_alike_keep_the_coefficients_of_their_own_funklets(order: int) -> None:
+    ns = rt.Scope()
+    kinds = {"curve": Spline(freq=6), "flat": None, "law": "log-polynomial", "longer": Spline(freq=2)}
+    for name, funklet in list(kinds.items())[::order]:
+        ns[name] << Meq.Parm(1 + 0j, funklet=funklet)
+    ns.root << Meq.Composer(*[ns[name] for name in kinds])
+    sizes = {f.members["name"][0]: np.size(f.members["value"][0]) for f in ns.forest().families if f.cls.role == "parm"}
+    assert sizes == {"curve": 6 + 3, "flat": 1, "law": 1, "longer": 2 + 3}  # pieces + degree of a spline
