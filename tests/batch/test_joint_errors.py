@@ -9,7 +9,7 @@ import pytest
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.solve.joint import assembled, coupled_errors
+from rimetree.solve.joint import assembled, coupled, coupled_errors
 
 STATIONS, SLOTS, CHANS, TRIALS = 6, 8, 10, 20
 
@@ -99,6 +99,41 @@ def test_errors_are_the_same_whatever_is_eliminated(kit: Any, monkeypatch: pytes
         for one, two in zip(ways[0], other, strict=True):
             assert (one > 0).all()
             np.testing.assert_allclose(two, one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_hands_of_which_one_has_no_bandpass(kit: Any, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    """Where one class is eliminated nothing is left of systems that have no other: all is as if the hands were fitted one by one."""
+    if exact:
+        monkeypatch.setattr(coupled.Coupled, "labour", lambda self, systems: -1)
+    o = kit.observe(antennas=STATIONS, times=(5e9, 24, 10.0), freqs=(1.4e9, 20, 1e6), noise=0.3)
+
+    def fitted(hands: str) -> Any:
+        ms, ns = rt.MeasurementSet(o.path), rt.Scope()
+        for p in ms.antennas:
+            for h in hands:
+                ns[h](p) << Meq.Parm(1 + 0j, tags="joint", solint=(1, None))
+            if "x" in hands:
+                ns.b(p) << Meq.Parm(1 + 0j, tags="joint", solint=(None, 1))
+        for p, q in ms.baselines:
+            for h in hands:
+                of_p, of_q = (ns[h](a) * ns.b(a) if h == "x" else ns[h](a) for a in (p, q))
+                x, d = (
+                    Meq.Selector(Meq.Spigot(p, q, column=c), index=("xy".index(h),) * 2) for c in ("MODEL_DATA", "DATA")
+                )
+                ns[f"e{h}"](p, q) << Meq.Condeq(of_p * x * Meq.Conj(of_q), d)
+        ns.solve << Meq.Solver(*(node for h in hands for node in ns[f"e{h}"]), solvable="joint")
+        report = ns.forest().run(ms, progress=False)
+        assert report.converged
+        return report.tables
+
+    both = fitted("xy")
+    for hands, names in (("x", "xb"), ("y", "y")):
+        alone = fitted(hands)
+        for name in names:
+            one, other = both.parm(name), alone.parm(name)
+            np.testing.assert_allclose(one.errors, other.errors, rtol=1e-3)
+            assert (abs(one.values - other.values) < 0.02 * other.errors).all()
 
 
 def test_phases_by_themselves(kit):

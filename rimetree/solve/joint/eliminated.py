@@ -43,7 +43,7 @@ class Reduced:
     def of(cls, parts: Parts, root: np.ndarray, more: Vector | float = 0.0) -> Reduced:
         """By roots, and with `more` on the diagonal of what remains."""
         n = len(parts.outer)
-        cross = (root @ parts.cross).reshape(-1, n)
+        cross = (root @ parts.cross).reshape(root.shape[0] * root.shape[1], n)
         rest = parts.outer - cross.T @ cross if len(cross) else parts.outer.copy()
         rest[range(n), range(n)] += more
         return cls(root, cross, rest)
@@ -99,7 +99,10 @@ class _Factor:
             for slack in (1.0, 1e3, 1e6):  # rounding may leave a pivot below zero
                 inner = parts.inner.copy()
                 inner[:, range(size), range(size)] += np.where(own.there, slack * more[own.inner], 0.0)
-                root = np.linalg.inv(np.linalg.cholesky(inner))
+                try:
+                    root = np.linalg.inv(np.linalg.cholesky(inner))
+                except np.linalg.LinAlgError:
+                    continue
                 reduced = Reduced.of(parts, root, slack * more[own.outer])
                 lower, fault = lapack.dpotrf(reduced.rest, lower=1, clean=0, overwrite_a=1)
                 if not fault:
