@@ -236,12 +236,12 @@ class JointFit:
         texts: dict[str, None] = {}
         for item in known.found:
             held = names[item.held]
-            if item.kind in ("scale", "phase"):
-                keeper = names[item.keeper]
-                text = f"the {item.kind} between {keeper} and {held} is not determined: it goes to {keeper}"
+            kind, real = item.kind
+            if real:
+                text = f"{kind} and {self._shape(problem, item, x)} of {held} are not both determined: it goes to {kind}"
             else:
-                shape = self._shape(problem, item, x)
-                text = f"{item.kind} and {shape} of {held} are not both determined: it goes to {item.kind}"
+                keeper = names[item.keeper]
+                text = f"the {kind} between {keeper} and {held} is not determined: it goes to {keeper}"
             texts[f"{self.name}: {text}, and errors are those with it held in {held}"] = None
         return list(texts)
 

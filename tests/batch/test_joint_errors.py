@@ -136,6 +136,29 @@ def test_hands_of_which_one_has_no_bandpass(kit: Any, monkeypatch: pytest.Monkey
             assert (abs(one.values - other.values) < 0.02 * other.errors).all()
 
 
+def test_names_do_not_decide_on_what_is_exchanged(kit: Any) -> None:
+    """A real Parm that is called as what gains may exchange."""
+    o = kit.observe(antennas=5, times=(5e9, SLOTS, 10.0), freqs=(1.4e9, CHANS, 1e6))
+
+    def fitted(name: str) -> Any:
+        ms, ns = rt.MeasurementSet(o.path), rt.Scope()
+        for p in ms.antennas:
+            turn = Meq.Exp(2j * (ns[name](p) << Meq.Parm(0.0, tags="joint", solint=(1, None))))
+            ns.J(p) << turn * (ns.b(p) << Meq.Parm(1 + 0j, tags="joint", solint=(None, 1)))
+        for p, q in ms.baselines:
+            x, d = (Meq.Selector(Meq.Spigot(p, q, column=c), index=(0, 0)) for c in ("MODEL_DATA", "DATA"))
+            ns.eq(p, q) << Meq.Condeq(ns.J(p) * x * Meq.Conj(ns.J(q)), d)
+        ns.solve << Meq.Solver(*ns.eq, solvable="joint")
+        report = ns.forest().run(ms, progress=False)
+        assert any(f"{name} and the phase of b are not both determined: it goes to {name}" in n for n in report.notes)
+        return report.tables.parm(name)
+
+    first, *others = map(fitted, ("turn", "phase", "scale"))
+    for other in others:
+        np.testing.assert_allclose(other.values, first.values, atol=1e-9)
+        np.testing.assert_allclose(other.errors, first.errors, rtol=1e-6)
+
+
 def test_phases_by_themselves(kit):
     """Equations of amplitudes and of phases: a phase that all antennas have in common is no error, though the equations of an
     interval are one block. Expected: the pseudo-inverse of sum w |d|^2 (e_p - e_q) (e_p - e_q)^T."""

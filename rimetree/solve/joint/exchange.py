@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array, hstack
@@ -31,14 +32,24 @@ ALIKE = 1e-3
 """Part of a direction, in the metric of the blocks, that earlier ones must leave for it to be another."""
 
 
+class Kind(NamedTuple):
+    """What is changed: "scale" or "phase" of gains, or the value of the `real` Parms of a label."""
+
+    name: str
+    real: bool
+
+
+GAINS = Kind("scale", False), Kind("phase", False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Exchange:
-    """Directions (unknowns, m) between two classes, one per component and group: a change of `kind` ("scale", "phase", or the
-    label of a real Parm) of class `keeper` that class `held` can take up."""
+    """Directions (unknowns, m) between two classes, one per component and group: a change of `kind` of class `keeper` that class `held`
+    can take up."""
 
     keeper: int
     held: int
-    kind: str
+    kind: Kind
     directions: csc_array
     common: bool = False
     """Whether one Parm that all stations share is exchanged."""
@@ -191,7 +202,7 @@ class _Finder:
         component, group = self._components(i, k), self._groups(i, k)
         for giver, taker in ((i, k), (k, i)):
             for kind, move in self._moves(giver):
-                if kind in ("scale", "phase") and giver == k:
+                if not kind.real and giver == k:
                     continue  # the same as before with the other sign
                 yield from self._offered(giver, taker, kind, move, component, group)
 
@@ -213,7 +224,7 @@ class _Finder:
         label = connected_components(graph, directed=False)[1]
         return {i: label[: a.intervals], k: label[a.intervals :]}
 
-    def _moves(self, c: int) -> Iterator[tuple[str, np.ndarray]]:
+    def _moves(self, c: int) -> Iterator[tuple[Kind, np.ndarray]]:
         """Moves (count, intervals) of a class: scale and phase of complex Parms, values of the n-th real unknown of each component."""
         meaning, value = self.meanings[c], self.values[c]
         first = np.flatnonzero(meaning.part == 1)
@@ -221,20 +232,19 @@ class _Finder:
             scale, phase = np.zeros_like(value), np.zeros_like(value)
             scale[first], scale[first + 1] = value[first], value[first + 1]
             phase[first], phase[first + 1] = -value[first + 1], value[first]
-            yield "scale", scale
-            yield "phase", phase
+            yield from zip(GAINS, (scale, phase), strict=True)
         labels = np.array([node.split(":")[0] for node in meaning.node.tolist()])
         for label, coefficient in dict.fromkeys(
             zip(labels[meaning.part == 0].tolist(), meaning.coefficient[meaning.part == 0].tolist(), strict=True)
         ):
             mine = (labels == label) & (meaning.coefficient == coefficient) & (meaning.part == 0)
-            yield str(label), np.broadcast_to(mine[:, None] * 1.0, value.shape)
+            yield Kind(str(label), True), np.broadcast_to(mine[:, None] * 1.0, value.shape)
 
     def _offered(
         self,
         giver: int,
         taker: int,
-        kind: str,
+        kind: Kind,
         move: np.ndarray,
         component: dict[int, np.ndarray],
         group: dict[int, np.ndarray],
@@ -245,17 +255,17 @@ class _Finder:
         amount = self.rng.uniform(0.5, 1.5, max(int(n.max()) for n in number.values()) + 1)
         q = np.zeros(self.problem.count)
         q[own] = move.ravel() * amount[number[giver]]
-        if kind in ("scale", "phase"):
+        if not kind.real:
             back = dict(self._moves(taker)).get(kind)
             if back is None:
                 return
             q[other] = -back.ravel() * amount[number[taker]]
         q[~self.active] = 0
         sides = [np.bincount(number[c], np.abs(q[s]), len(amount)) > 0 for c, s in ((giver, own), (taker, other))]
-        both = sides[0] & sides[1] if kind in ("scale", "phase") else sides[0]
+        both = sides[0] if kind.real else sides[0] & sides[1]
         for c, s in ((giver, own), (taker, other)):
             q[s] *= both[number[c]]
-        if kind not in ("scale", "phase"):
+        if kind.real:
             q[other] = self._compensated(q, giver, taker, component).ravel()
             q[~self.active] = 0
         image = self.problem.product(self.at.points, q)
@@ -270,11 +280,10 @@ class _Finder:
         directions = csc_array(coo_array(entries, shape=(self.problem.count, len(distinct))))
         yield Exchange(giver, taker, kind, directions, self._common(giver, kind))
 
-    def _common(self, c: int, kind: str) -> bool:
+    def _common(self, c: int, kind: Kind) -> bool:
         """Whether a real Parm has one node only, for all stations."""
-        return kind not in ("scale", "phase") and sum(
-            node.split(":")[0] == kind for node in set(self.meanings[c].node.tolist())
-        ) == 1  # fmt: skip
+        nodes = set(self.meanings[c].node.tolist())
+        return kind.real and sum(node.split(":")[0] == kind.name for node in nodes) == 1
 
     def _compensated(self, q: np.ndarray, giver: int, taker: int, component: dict[int, np.ndarray]) -> np.ndarray:
         """The change (count, intervals) of the gains of a class that makes up for a change q of what they are multiplied with."""
