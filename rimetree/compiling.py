@@ -1,11 +1,13 @@
 """What numba and XLA compile, or load from their caches, in this process: how often and how long. `--timings` prints it.
 
-`kernels` and `plan.xla` tell it.
+`kernels` and `plan.xla` tell it, and keep what they compile in folders of one cache.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -24,6 +26,11 @@ _counts: Counter[str] = Counter()
 _lock = Lock()
 
 Mark = tuple[dict[str, float], Counter[str]]
+
+
+def cache_folder(name: str) -> Path:
+    """The folder, which need not exist, of what `name` compiled. RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rimetree" / name
 
 
 def note(what: str, seconds: float) -> None:

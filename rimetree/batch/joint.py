@@ -238,7 +238,9 @@ class JointFit:
             held = names[item.held]
             kind, real = item.kind
             if real:
-                text = f"{kind} and {self._shape(problem, item, x)} of {held} are not both determined: it goes to {kind}"
+                text = (
+                    f"{kind} and {self._shape(problem, item, x)} of {held} are not both determined: it goes to {kind}"
+                )
             else:
                 keeper = names[item.keeper]
                 text = f"the {kind} between {keeper} and {held} is not determined: it goes to {keeper}"

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..compiling import cache_folder
+
 if TYPE_CHECKING:
     from .kernel import Kernel
 
@@ -47,8 +49,7 @@ class Code(NamedTuple):
 
 def folder() -> Path:
     """Where object files are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "rimetree" / "kernels"
+    return cache_folder("kernels")
 
 
 def name(kernel: Kernel, signature: tuple[Any, ...]) -> str:
@@ -188,10 +189,13 @@ def _engine() -> Any:
 
 @cache
 def load(name: str, code: Code) -> int:
-    """The address of the function, which stays loaded as long as the process lives."""
+    """The address of the function, which stays loaded as long as the process lives. Raises ImportError where the code has no such one."""
     from llvmlite.binding import ObjectFileRef
 
     engine = _engine()
     engine.add_object_file(ObjectFileRef.from_data(code.machine))
     engine.finalize_object()
-    return int(engine.get_function_address(name))
+    address = int(engine.get_function_address(name))
+    if not address:
+        raise ImportError(f"{folder() / name} holds another kernel than its name says; remove it")
+    return address

@@ -15,6 +15,7 @@ import pytest
 
 from rimetree import compiling
 from rimetree.kernels import kernel, objects
+from rimetree.kernels.kernel import LAYOUTS
 
 SCRIPT = """
 import resource, sys
@@ -225,3 +226,21 @@ def test_a_file_says_what_it_is(empty):
     assert code[:2] == ("qq", "d,d1,")
     assert code.machine.startswith(b"\x7fELF") or sys.platform != "linux"
     assert Path(path).stat().st_size < 50_000
+
+
+def test_a_file_under_another_name_is_not_called(empty):
+    @kernel()
+    def planted(a):
+        return a[0]
+
+    @kernel()
+    def other(a):
+        return a[1]
+
+    a = np.arange(3.0)
+    planted(a)
+    (path,) = empty.iterdir()
+    name = objects.name(other, ((a.dtype, 1, LAYOUTS[a.flags.num & 0x503]),))
+    path.rename(empty / name)
+    with pytest.raises(ImportError, match=f"{name} holds another kernel than its name says; remove it"):
+        other(a)

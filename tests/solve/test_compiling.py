@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
+
+import numpy as np
+import pytest
 
 from rimetree import compiling
 from rimetree.kernels import kernel
@@ -49,3 +55,38 @@ def test_xla_is_noted():
     lines = compiling.since(mark)
     assert noted(lines, "XLA, traced")[0] >= 1
     assert noted(lines, "XLA, compiled or loaded")[0] >= 1
+
+
+WITHOUT = """
+import os, pwd, warnings
+warnings.simplefilter("error")
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+real = os.access
+os.access = lambda path, mode, **options: real(path, mode, **options) and not {written}
+from rimetree.plan.xla import jax, jnp
+a = jnp.eye(30) * 2
+print(float(jax.jit(lambda x: jnp.linalg.eigh(jnp.sin(x) @ x.T)[0].sum())(a)))
+"""
+
+
+@pytest.mark.parametrize("where", ["no home", "a file in the way", "read-only", "can be written"])
+def test_xla_compiles_where_nothing_can_be_kept(tmp_path, where):
+    variables = {
+        k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+    }
+    if where != "no home":
+        variables["XDG_CACHE_HOME"] = str(tmp_path)
+    (tmp_path / "rimetree").mkdir()
+    if where == "a file in the way":
+        (tmp_path / "rimetree" / "xla").write_text("")
+    else:
+        (tmp_path / "rimetree" / "xla").mkdir()
+    script = WITHOUT.format(written=where != "can be written")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=variables, capture_output=True, text=True, timeout=200
+    )
+    assert (done.stderr, float(done.stdout)) == ("", pytest.approx(30 * 2 * np.sin(2)))
+    kept = list(tmp_path.glob("rimetree/xla/*"))
+    assert bool(kept) == (where == "can be written")
