@@ -269,7 +269,7 @@ class Apply(Block):
         for i, select in enumerate(self.field_select):
             if select != "pinned":
                 self.solution_field[i] = None
-            elif self.solution_field[i] is None and not any(place == ("solution_field",) for place, _ in wrong.found):
+            elif self.solution_field[i] is None and not any(one.place == ("solution_field",) for one in wrong.found):
                 wrong.add(("field_select",), f"{self.jones[i]} is pinned, so say to which field: solution_field: [...]")
         if wrong:
             raise wrong

@@ -107,7 +107,7 @@ def _block(model: type[BaseModel], content: Any, place: Place, wrong: Mistakes) 
         except ValidationError as error:
             found, items = _explained(error, model), error.errors()
         wrong.within(place, found)
-        keys = {str(below[0]) for below, _ in found.found if below}
+        keys = {str(one.place[0]) for one in found.found if one.place}
         needed = [key for key in keys if key in model.model_fields and model.model_fields[key].is_required()]
         if not all(item["loc"] for item in items) or set(needed) - set(STAND_IN):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, RimetreeError
 
@@ -25,21 +25,27 @@ class Source:
         return next(around, self.name)
 
 
+class Mistake(NamedTuple):
+    """Its place, relative to what is looked at, what is wrong there, and the error that says so where there is no other."""
+
+    place: Place
+    text: str
+    kind: type[RimetreeError]
+
+
 class Mistakes(ValueError):
-    """Mistakes, found one after another: their places, relative to what is looked at, and what is wrong there."""
+    """Mistakes, found one after another."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[Place, str]] = []
-        self.kinds: set[type[RimetreeError]] = set()
+        self.found: list[Mistake] = []
 
     def __bool__(self) -> bool:
         return bool(self.found)
 
     def add(self, place: Place, text: str, kind: type[RimetreeError] = ConfigError) -> None:
         """Note a mistake; one that says the same of the same place, or of what is around it, is noted once."""
-        if not any(text == known and place[: len(other)] == other for other, known in self.found):
-            self.found.append((place, text))
-            self.kinds.add(kind)
+        if not any(text == known.text and place[: len(known.place)] == known.place for known in self.found):
+            self.found.append(Mistake(place, text, kind))
 
     def of(self, place: Place, instead: Any, check: Callable[..., Any], *args: Any) -> Any:
         """`check(*args)`; where that raises, the mistakes are noted and `instead` taken."""
@@ -56,24 +62,24 @@ class Mistakes(ValueError):
     def obstacles(self, key: str, lines: Sequence[str]) -> None:
         """Note what is in the way of reading or writing what a key names; each once."""
         for line in lines:
-            if all(line != text for _, text in self.found):
+            if all(line != known.text for known in self.found):
                 self.add((key,), line, DataError)
 
     def within(self, place: Place, inner: Mistakes) -> None:
         """Take over the mistakes of what is at a place."""
-        for below, text in inner.found:
-            self.add((*place, *below), text)
-        self.kinds |= inner.kinds
+        for below, text, kind in inner.found:
+            self.add((*place, *below), text, kind)
 
     def report(self, source: Source) -> None:
         """Raise one error that says all, in the order of the file, if there is any: ConfigError, or a more special kind."""
         if not self.found:
             return
         order = {place: number for number, place in enumerate(source.where)}
-        places = sorted(self.found, key=lambda one: (_position(one[0], order), list(map(str, one[0]))))
-        lines = list(dict.fromkeys(_line(source, place, text) for place, text in places))
+        ordered = sorted(self.found, key=lambda one: (_position(one.place, order), list(map(str, one.place))))
+        lines = list(dict.fromkeys(_line(source, one.place, one.text) for one in ordered))
         head = [f"{source.name}: {len(lines)} mistakes:"] if len(lines) > 1 else []
-        kind = next(iter(self.kinds)) if len(self.kinds) == 1 else ConfigError
+        kinds = {one.kind for one in self.found}
+        kind = kinds.pop() if len(kinds) == 1 else ConfigError
         raise kind("\n".join([*head, *((f"  {line}" if head else line) for line in lines)]))
 
 

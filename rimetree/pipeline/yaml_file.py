@@ -21,6 +21,14 @@ class Loader(yaml.SafeLoader):
     1e-10 as a text.
     """
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """The value of a node. Raises ConstructorError, with its line, where a text is none of the kind that its tag says."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:  # whatever PyYAML stumbles over
+            why = f"{str(node.value)[:20]!r} cannot be read as {node.tag.removeprefix(_TAG)}"
+            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark) from error
+
 
 _DIGITS, _EXPONENT = "(?:0|[1-9][0-9]*)", "[eE][-+]?[0-9]+"
 _OWN = {
@@ -33,7 +41,7 @@ _OWN = {
 }
 _TAG = "tag:yaml.org,2002:"
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in rules if tag in (f"{_TAG}null", f"{_TAG}merge", f"{_TAG}value")]
+    first: [(tag, form) for tag, form in rules if tag in (f"{_TAG}null", f"{_TAG}merge")]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, (_first, _form) in _OWN.items():

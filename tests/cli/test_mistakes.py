@@ -247,6 +247,9 @@ def test_plain_words_stay_words(tmp_path: Path):
         (b"solve: *none\n", ":1: not valid YAML"),
         (b"? [a]\n: 1\n", ":1: not valid YAML"),
         (b"solve: !!python/object:os.system {}\n", ":1: not valid YAML"),
+        (b"a: 1\nb: !!bool maybe\n", ":2: not valid YAML: 'maybe' cannot be read as bool"),
+        (b"a: 1\nb: [!!timestamp soon]\n", ":2: not valid YAML: 'soon' cannot be read as timestamp"),
+        (b"a: " + b"9" * 5000, ":1: not valid YAML: '99999999999999999999' cannot be read as int"),
     ],
 )  # fmt: skip
 def test_files_that_are_not_yaml(tmp_path: Path, content: bytes, message: str):

@@ -206,23 +206,24 @@ def test_everything_is_checked_before_the_work(observe, tmp_path: Path):
     there.write_text("precious")
     solve = {"ms": str(seen.path), "output": str(tmp_path / "new.h5"), "jones": ["G"]}
     apply = {"ms": str(seen.path), "jones": ["G0"], "tables": [str(tmp_path / "new.h5")]}
-    for content, words in (
-        ({"solve": {**solve, "output": str(there)}}, "exists; --overwrite replaces it"),
-        ({"solve": {**solve, "output": str(tmp_path / "no" / "x.h5")}}, "no folder"),
-        ({"solve": {**solve, "model_col": "MODEL"}}, "MODEL"),
-        ({"solve": {**solve, "ms": "no.ms"}}, "no.ms"),
-        ({"solve": {**solve, "field": "feild0"}}, "did you mean 'field0'"),
-        ({"solve": {**solve, "ref_ant": "ant055"}}, "did you mean 'ant05'"),
-        ({"solve": {**solve, "spw": 3}}, "there is no spw"),
-        ({"solve": {**solve, "spw": "0:10~99"}}, "has 0~15"),
-        ({"solve": {**solve, "gpu": True}}, "no GPU"),
-        ({"solve": solve, "apply": {**apply, "jones": ["G1"]}}, "no solutions 'G1'"),
-        ({"solve": solve, "apply": {**apply, "tables": ["no.h5"]}}, "no such file"),
-        ({"apply": {**apply, "tables": [str(there)]}}, "not an HDF5 file"),
-        ({"solve": solve, "report": str(tmp_path / "no" / "x.html")}, "no folder"),
+    for content, words, kind in (
+        ({"solve": {**solve, "output": str(there)}}, "exists; --overwrite replaces it", DataError),
+        ({"solve": {**solve, "output": str(tmp_path / "no" / "x.h5")}}, "no folder", DataError),
+        ({"solve": {**solve, "model_col": "MODEL"}}, "MODEL", DataError),
+        ({"solve": {**solve, "ms": "no.ms"}}, "no.ms", DataError),
+        ({"solve": {**solve, "field": "feild0"}}, "did you mean 'field0'", ConfigError),
+        ({"solve": {**solve, "ref_ant": "ant055"}}, "did you mean 'ant05'", ConfigError),
+        ({"solve": {**solve, "spw": 3}}, "there is no spw", ConfigError),
+        ({"solve": {**solve, "spw": "0:10~99"}}, "has 0~15", ConfigError),
+        ({"solve": {**solve, "gpu": True}}, "no GPU", ConfigError),
+        ({"solve": solve, "apply": {**apply, "jones": ["G1"]}}, "no solutions 'G1'", ConfigError),
+        ({"solve": solve, "apply": {**apply, "tables": ["no.h5"]}}, "no such file", DataError),
+        ({"apply": {**apply, "tables": [str(there)]}}, "not an HDF5 file", DataError),
+        ({"solve": solve, "report": str(tmp_path / "no" / "x.html")}, "no folder", DataError),
     ):
-        with pytest.raises((ConfigError, DataError), match=words):
+        with pytest.raises(kind, match=words) as error:
             run_blocks(check(content), progress=False)
+        assert error.type is kind
     assert there.read_text() == "precious"
     assert not (tmp_path / "new.h5").exists()
     with MeasurementSet(seen.path) as ms:
