@@ -222,12 +222,3 @@ def gain_forest(ms: rt.MeasurementSet, solint: tuple[Any, Any] = (1, None)) -> A
         ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q, column="DATA"))
     ns.solve << Meq.Solver(*ns.eq, solvable="gain")
     return ns.forest()
-
-
-def gain_error(path: Path, report: Any) -> float:
-    """Rms error of the gains of `gain_forest`, after removing one phase per slot and polarisation."""
-    truth = np.load(path.with_suffix(".truth.npy"))
-    jones = next(t for t in report.tables.groups[0].jones if t.label == "G").jones
-    found = np.stack([jones[:, 0, :, 0, 0], jones[:, 0, :, 1, 1]], -1)
-    phase = (found.conj() * truth).sum(0)
-    return float(np.sqrt((abs(found * phase / abs(phase) - truth) ** 2).mean()))

@@ -32,10 +32,6 @@ class Code(ABC):
     def prepare(self) -> None:
         """Install it. Raises NotInstalledError."""
 
-    def can(self, task: Task) -> bool:
-        """Whether it has an answer to this task."""
-        return True
-
     @abstractmethod
     def command(self, task: Task, ms: Path, out: Path) -> list[str]:
         """The command line; solutions go into the folder `out`, which is empty."""

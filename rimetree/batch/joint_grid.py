@@ -90,7 +90,6 @@ class JointAtoms:
         self._bases: dict[Any, Any] = {}
         self.parts: dict[int, Atoms] = {}
         self.boundary: Mapping[int, Any] = {}
-        self.fixed_part: tuple[np.ndarray, np.ndarray] | None = None
 
     def layout(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Base and grid of every atom, and the places of all cells on every grid."""

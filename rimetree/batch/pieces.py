@@ -163,7 +163,7 @@ class Equations:
                 parm.slot_interval[slots] - parm.slot_interval[span.start],
                 parm.chan_interval - parm.chan_interval[0],
             )
-            basis[n] = linear_basis(own, prepared[n]) if own.funklet.linear else prepared[n]
+            basis[n] = linear_basis(prepared[n]) if own.funklet.linear else prepared[n]
         whole = {
             **inputs,
             "coordinates": (coordinates["time"], coordinates["freq"]),

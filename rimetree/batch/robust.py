@@ -127,7 +127,7 @@ class Reweighting:
                     scale(given[..., k], flags[..., k], residual[..., k]) if wanted[k] >= 0 else 1.0
                     for k in range(tile.shape[2])
                 ])  # fmt: skip
-                reweighted(self.robust, residual, given, flags, scales, out)
+                reweighted(self.robust, residual, given, scales, out)
         return out
 
     def clipped(self, tile: Any) -> np.ndarray | None:

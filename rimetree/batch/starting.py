@@ -192,7 +192,7 @@ def _begin(state: State, number: int, part: _Held, group: Any, node: str) -> Non
     """Starting coefficients of members from what tables say: at the centre of each interval, or fitted to it over the interval."""
     parm = state.parms[number]
     if not parm.funklet.linear:
-        _same_function(parm, part, group, node)
+        _same_function(parm, part, node)
         return
     shape = parm.coefs.shape[1:3]
     axes = (parm.slot_interval, group.time, parm.time_bounds), (parm.chan_interval, group.freq, parm.freq_bounds)
@@ -271,7 +271,7 @@ def _same(parm: ParmState, part: _Held, i: int, j: int) -> np.ndarray | None:
     return None
 
 
-def _same_function(parm: ParmState, part: _Held, group: Any, node: str) -> None:
+def _same_function(parm: ParmState, part: _Held, node: str) -> None:
     """Coefficients of a user's function are taken from tables of the same one, at the centre of each interval."""
     text, shape = to_text(parm.funklet), parm.coefs.shape[1:3]
     fitting = [k for k, t in enumerate(part.tables) if to_text(t.funklet) == text and t.values.shape[3:] == shape]

@@ -86,7 +86,7 @@ def join(parts: Sequence[tuple[Any, Group, int, np.ndarray]], baselines: Sequenc
         turned = np.array([there is None for there, _ in pairs])
         pieces.append(Piece(ms, group, slot[start : start + group.time.size], chans, place, turned))
         start += group.time.size
-    raster = _raster(pieces, (len(baselines), first.size), freq.size)
+    raster = _raster(pieces, (len(baselines), first.size))
     one = groups[0]
     return JoinedGroup(
         one.field_id, one.field_name, one.phase_dir, parts[0][2], -1, freq, width, one.corrs, time[first], widest,
@@ -126,7 +126,7 @@ def _frequencies(
     return freq[order], width[order], [windows[window] for _, _, window, _ in parts], windows
 
 
-def _raster(pieces: Sequence[Piece], shape: tuple[int, int], channels: int) -> np.ndarray:
+def _raster(pieces: Sequence[Piece], shape: tuple[int, int]) -> np.ndarray:
     """Numbers of the rows, slot by slot, -1 where no piece has one. ConfigError where a datum is there twice."""
     there = np.zeros(shape, bool)
     seen: dict[bytes, np.ndarray] = {}

@@ -94,7 +94,7 @@ class MeasurementSets:
         self.fields: list[Field] = list({f.name: f for ms in reversed(self.sets) for f in ms.fields}.values())[::-1]
         used = {self._of_set[i][g.spw_id] for i, ms in enumerate(self.sets) for g in ms.groups}
         self.spws: list[Spw] = [window for window in known if window.id in used]
-        self.groups: list[JoinedGroup] = self._join(combine, pool)
+        self.groups: list[JoinedGroup] = self._join(combine)
 
     def _open(
         self, options: Sequence[dict[str, Any]], numbers: Sequence[dict[int, int]]
@@ -115,7 +115,7 @@ class MeasurementSets:
             raise nothing
         return found, known
 
-    def _join(self, combine: str | None, pool: bool) -> list[JoinedGroup]:
+    def _join(self, combine: str | None) -> list[JoinedGroup]:
         """One per field and spectral window, or per field."""
         scans = _scans(self.sets)
         found: dict[Any, list[tuple[Any, Group, int, np.ndarray]]] = {}

@@ -91,7 +91,7 @@ class FluxscaleRun:
                 found = self._scale(reference, table)
                 scales.append(found)
                 result.put(_scaled(_original(table), found.scale))
-                result.flux[name, table.spw] = self._attrs(found, reference, key)
+                result.flux[name, table.spw] = self._attrs(found, key)
         for name in block.transfers:
             _fit_index(result, [s for s in scales if s.field == name])
         return result, scales
@@ -170,7 +170,7 @@ class FluxscaleRun:
             )
         return flux
 
-    def _attrs(self, found: Scale, references: Sequence[CalTable], key: str) -> dict[str, Any]:
+    def _attrs(self, found: Scale, key: str) -> dict[str, Any]:
         return {
             "reference_field": found.reference,
             "reference_table": self.block.reference_table,

@@ -54,7 +54,7 @@ def load(path: str | Path, changes: Sequence[str] = ()) -> Config:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: {NOTHING}")
     content = _listed(content)
-    where = {_in_list(place, content, where): line for place, line in where.items()}
+    where = {_in_list(place, content): line for place, line in where.items()}
     for change in changes:
         where[_change(content, change)] = f"--set {change}"
     return _checked(_listed(content), Source(str(path), where), wrong)
@@ -73,7 +73,7 @@ def _listed(content: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _in_list(place: Place, content: Mapping[str, Any], where: Mapping[Place, str]) -> Place:
+def _in_list(place: Place, content: Mapping[str, Any]) -> Place:
     """The place in `_listed` content."""
     alone = len(place) > 1 and isinstance(content.get(str(place[0])), list) and not isinstance(place[1], int)
     return (place[0], 0, *place[1:]) if alone else place

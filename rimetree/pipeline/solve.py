@@ -134,7 +134,7 @@ class SolveRun:
         solved = [Placed(s.key, s.term, s.solint, window.band, held=still[s.key]) for s in work.steps]
         hands = self._hands(work, polarised, ms)
         beside = [Placed(f"{BESIDE}{s.key}", s.term, s.solint, window.band) for s in self._beside(work, polarised)]
-        places = [*self._places(work, left, solved), *beside]
+        places = [*self._places(left, solved), *beside]
         start = self._start(work, window, view, left, right, fixed, [*solved, *beside], surveys, hands)
         options: dict[str, Any] = {
             "max_iter": block.max_iter,
@@ -184,7 +184,7 @@ class SolveRun:
     def _memory(self) -> float | None:
         return self.block.memory_limit_gb * 1e9 or None
 
-    def _places(self, work: Pass, left: Sequence[Placed], solved: Sequence[Placed]) -> list[Placed]:
+    def _places(self, left: Sequence[Placed], solved: Sequence[Placed]) -> list[Placed]:
         """Fixed and solved terms in the order of the chain."""
         order = {step.key: i for i, step in enumerate(self.block.steps)}
         outside = [p for p in left if p.key not in order]

@@ -310,7 +310,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def linear_basis(own: Solved, prepared: Sequence[Any]) -> Any:
+def linear_basis(prepared: Sequence[Any]) -> Any:
     """(coefficients, T or 1, F or 1) from what a linear funklet prepares on cells (T, 1, F, 1)."""
     shape = np.broadcast_shapes(*(np.shape(b) for b in prepared))
     shape = shape if len(shape) == 4 else (1, 1, 1, 1)

@@ -71,20 +71,18 @@ def scale(weights: np.ndarray, flags: np.ndarray, residual: np.ndarray) -> float
     return float(np.median(2 * power[good]) / MEDIAN) if good.any() else 1.0
 
 
-def reweighted(
-    robust: Robust, residual: np.ndarray, weights: np.ndarray, flags: np.ndarray, scales: np.ndarray, out: np.ndarray
-) -> None:
+def reweighted(robust: Robust, residual: np.ndarray, weights: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
     """out (nrow, nchan, ncorr) float32 = the smaller of `out` and weight * factor; where `residual` (nrow, nchan, ncorr;
     complex64) is NaN it stays. `scales` (ncorr,) as from `scale`; a scale of 0 (no noise at all) changes nothing."""
     with np.errstate(divide="ignore"):
         inverse = np.where(scales > 0, 1 / scales, 0.0)
     limit = robust.sigmas**2 if not robust.dof else np.inf
     top = robust.norm * ((robust.dof + 2) if robust.dof else 1.0)
-    in_turns(_reweigh, residual.view(np.float32), weights, flags, inverse, float(robust.dof), limit, top, out)
+    in_turns(_reweigh, residual.view(np.float32), weights, inverse, float(robust.dof), limit, top, out)
 
 
 @kernel(**OPTIONS)
-def _reweigh(residual, weights, flags, inverse, dof, limit, top, out, counter):  # type: ignore[no-untyped-def]
+def _reweigh(residual, weights, inverse, dof, limit, top, out, counter):  # type: ignore[no-untyped-def]
     nrow, nchan, ncorr = out.shape
     wide = weights.shape[1] > 1
     i = take(counter)

@@ -38,7 +38,7 @@ def local(xp: Any, eq: Equations, atom_unknown: np.ndarray, atoms: Any, second: 
     form, (u, t, t2) = eq.form, atoms
     R, y = xp.asarray(eq.R[0]) + 1j * xp.asarray(eq.R[1]), xp.asarray(eq.y[0]) + 1j * xp.asarray(eq.y[1])
     x = _turned(xp, u[form.factor_atom], form.factor_conj, 2)  # (members, factors, J, S)
-    factors, parameters = _columns(form, atom_unknown)
+    factors, parameters = _columns(form)
     tangent = _turned(xp, t[form.factor_atom[:, factors], parameters], form.factor_conj[factors], 2)
     phi = _products(xp, form, x, ())
     r = y + xp.einsum("nkajs,najs->nkjs", R, phi)
@@ -137,7 +137,7 @@ _BUDGET = 1 << 24
 
 def _size(eq: Equations, problem: Problem) -> int:
     members, rows, _, J, _ = eq.R[0].shape
-    return int(members * rows * J * max(1, len(_columns(eq.form, problem.atom_unknown)[0])))
+    return int(members * rows * J * max(1, len(_columns(eq.form)[0])))
 
 
 def intervals(problem: Problem, where: slice) -> Problem:
@@ -152,7 +152,7 @@ def intervals(problem: Problem, where: slice) -> Problem:
     return replace(problem, equations=tuple(cut), structure={})
 
 
-def _columns(form: Form, atom_unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _columns(form: Form) -> tuple[np.ndarray, np.ndarray]:
     """(factor, parameter of its atom) of every real unknown that an equation sees."""
     pairs = [(f, p) for f, p, size in form.units.tolist() for p in range(p, p + size)]
     factor, parameter = np.array(pairs, int).reshape(-1, 2).T
