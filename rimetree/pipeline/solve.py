@@ -166,7 +166,7 @@ class SolveRun:
             view.recount()
         report: Report = ns.forest().run(
             data, memory=self._memory(), progress=self.progress, start=start, fixed=Solutions(fixed),
-            ref_antenna=reference if len(solved) + len(beside) > 1 else None,
+            ref_antenna=reference,
         )  # fmt: skip
         if isinstance(data, Averages):
             report.plan, report.bytes_read = f"{report.plan}; {data.words}", data.bytes_read

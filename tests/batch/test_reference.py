@@ -147,3 +147,31 @@ def test_an_unknown_reference_is_refused(kit) -> None:
         rt.ConfigError, match=r"ref_antenna='ant2' \(did you mean 'ant0\d'\?\) is not in the selected data: ant00"
     ):
         gains(ms, "diagonal").run(ms, progress=False, ref_antenna="ant2")
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6], ids=["s", "ns", "fs"])
+def test_delays_and_phases_refer_together_whatever_their_units(kit, unit: float) -> None:
+    """Both have a value that all antennas can share. Errors of differences: sqrt(2 / (f N)) of phases, with f = 2 w sum |model|^2 per
+    baseline, and that over the root of the mean (2 pi (nu - centre))^2 of delays."""
+    o = kit.observe(times=(5e9, 4, 10.0), freqs=(1.4e9, 16, 1e6), noise=0.05, gain=lambda shape: np.ones((1, 1, 1, 1)))
+    ms = rt.MeasurementSet(o.path)
+    freq = ms.groups[0].freq
+    centre = float(freq.mean())
+    ns = rt.Scope()
+    for p in ms.antennas:
+        turns = 2 * np.pi * (ns.delay(p) << Meq.Parm(0.0, tags="x")) * (1e-9 / unit) * (Meq.Freq() - centre)
+        ns.J(p) << Meq.Exp(1j * ((ns.phase(p) << Meq.Parm(0.0, tags="x")) - turns))
+    for p, q in ms.baselines:
+        model = ns.J(p) * Meq.Spigot(p, q, column="MODEL_DATA") * Meq.Conj(ns.J(q))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="x")
+    report = ns.forest().run(ms, progress=False, ref_antenna="ant01")
+    assert "common value of all delay; common value of all phase" in report.full()
+    delay, phase = (report.tables.parm(name) for name in ("delay", "phase"))
+    f = 2 / o.sigma**2 * (abs(o.model) ** 2).sum() / len(ms.baselines)
+    error = np.sqrt(2 / (f * len(ms.antennas))) * (np.arange(len(ms.antennas)) != 1)
+    np.testing.assert_allclose(phase.errors.ravel(), error, rtol=0.05)
+    spread = 2 * np.pi * np.std(freq) * 1e-9 / unit
+    np.testing.assert_allclose(delay.errors.ravel(), error / spread, rtol=0.05)
+    assert delay.values.ravel()[1] == phase.values.ravel()[1] == 0
+    assert (abs(delay.values.ravel()) < 5 * error.max() / spread).all()

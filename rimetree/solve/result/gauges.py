@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, takewhile
 
 import numpy as np
@@ -84,6 +84,10 @@ class _Move:
     direction: np.ndarray
     turns: str = ""
 
+    def over(self, unit: np.ndarray) -> _Move:
+        """The same in units (n,)."""
+        return replace(self, direction=self.direction / unit)
+
     def __str__(self) -> str:
         return f"{self.kind} of {self.who}" if self.kind else self.who
 
@@ -94,15 +98,22 @@ def freedoms(
     theta: np.ndarray,
     null: np.ndarray,
     known: dict[bytes, Free] | None = None,
+    variance: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[Free]]:
     """What is free in each interval: (S,) numbers into a list.
 
     matrices (k, 4): see `Retraction`; theta (n, S) the solution; null (n, m, S) null directions, zero where there are
     fewer. Intervals in which the same unknowns take part in the same number of directions are looked at once; what was
-    found is kept in `known` for the next intervals of the same problem. Without `meaning` nothing has a name.
+    found is kept in `known` for the next intervals of the same problem. Without `meaning` nothing has a name. `variance` (n, S)
+    of each unknown if the others were known makes those of different units comparable (a delay of 1 s is no smaller than
+    a phase of 1 rad).
     """
     if meaning is None or not null.any():
         return np.zeros(theta.shape[1], int), [Free((), ())]
+    unit = _units(meaning, variance)
+    null = null / unit[:, None, None]
+    size = np.linalg.norm(null, axis=0)
+    null /= np.where(size > 0, size, 1)
     count = null.any(0).sum(0)
     part = (np.abs(null).max(1) > ALIKE * np.abs(null).max((0, 1))[None]) & (count > 0)
     pair = np.flatnonzero(meaning.part == 1)  # the two parts of a complex unknown count as one
@@ -114,7 +125,7 @@ def freedoms(
     for s in first.tolist():
         name = key[s].tobytes()
         if name not in known:
-            known[name] = _describe(meaning, matrices, theta[:, s], null[:, :, s])
+            known[name] = _describe(meaning, matrices, theta[:, s], null[:, :, s], unit)
         found.append(known[name])
     return number.reshape(-1), found
 
@@ -126,9 +137,24 @@ def in_words(number: np.ndarray, free: Sequence[Free]) -> tuple[np.ndarray, list
     return np.array([distinct.index(text) for text in texts])[number], distinct
 
 
+def _units(meaning: Meaning, variance: np.ndarray | None) -> np.ndarray:
+    """(n,) a typical error of the unknowns of one label and coefficient, 1 where none is known."""
+    unit = np.ones(len(meaning.node))
+    if variance is None:
+        return unit
+    kinds = np.stack([np.unique(_labels(meaning), return_inverse=True)[1], meaning.coefficient])
+    distinct, kind = np.unique(kinds, axis=1, return_inverse=True)
+    for k in range(distinct.shape[1]):
+        own = variance[kind.ravel() == k]
+        own = own[np.isfinite(own) & (own > 0)]
+        if own.size:
+            unit[kind.ravel() == k] = np.sqrt(np.median(own))
+    return unit
+
+
 @alone()
-def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray) -> Free:
-    """The null directions (n, m) of one interval, one word for each or for several alike."""
+def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: np.ndarray, unit: np.ndarray) -> Free:
+    """The null directions (n, m) of one interval, in units (n,), one word for each or for several alike."""
     space, strength, _ = np.linalg.svd(null, full_matrices=False)
     space = space[:, strength > ALIKE]
     if not space.shape[1]:
@@ -139,20 +165,22 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     words: list[str] = []
     turns: list[Turn] = []
     for text, directions in _products(meaning, matrices, theta, alive):
-        if space.shape[1] >= len(directions) and all(_inside(d, space) for d in directions):
+        inside = [d / unit for d in directions]
+        if space.shape[1] >= len(inside) and all(_inside(d, space) for d in inside):
             words.append(text)
-            space = _without(space, directions)
-    for group in _partitions(meaning, matrices, theta, alive):
+            space = _without(space, inside)
+    for moves in _partitions(meaning, matrices, theta, alive):
+        group = [m.over(unit) for m in moves]
         own = [m for m in group if _inside(m.direction, space)]
         if len(own) == len(group):
             words += [str(m) for m in own]
             turns += [t for m in own if (t := _turn([m]))]
             space = _without(space, [m.direction for m in own])
     moves = [*_matrix_moves(meaning, matrices, theta, alive), *_label_moves(meaning, matrices, theta, alive)]
-    combined, more, space = _combined(moves, space)
+    combined, more, space = _combined([m.over(unit) for m in moves], space)
     words += combined
     if space.shape[1]:
-        words.append(_rest(meaning, theta, space))
+        words.append(_rest(meaning, theta / unit, space))
     return Free(_gathered(words), (*turns, *more))
 
 

@@ -289,7 +289,8 @@ class _Joint:
         with np.errstate(divide="ignore"):
             alone = 1 / (np.einsum("sii->is", self.normal[0]) + self.walk.diagonal())
         lost = judge(problem, self.accepted, atoms, status, variance, alone, free, scale, self.settings.min_snr)
-        gauge, gauges = in_words(*freedoms(problem.meaning, problem.retract.matrices, self.accepted, null))
+        named = freedoms(problem.meaning, problem.retract.matrices, self.accepted, null, variance=alone)
+        gauge, gauges = in_words(*named)
         return replace(
             first,
             status=status,

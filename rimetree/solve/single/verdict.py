@@ -46,7 +46,7 @@ def verdict(fit: Fit) -> Outcome:
         fit.settings.min_snr,
     )
     number, freedom = freedoms(
-        problem.meaning, problem.retract.matrices, own, null, problem.structure.setdefault("freedoms", {})
+        problem.meaning, problem.retract.matrices, own, null, problem.structure.setdefault("freedoms", {}), fit.alone
     )
     referred = _refer(fit, number, freedom, ~lost & ~free) if fit.settings.reference else {}
     gauge, gauges = in_words(number, freedom)
