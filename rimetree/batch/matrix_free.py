@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..plan.residuals import Group, Residuals, Solved
+from ..plan.residuals import Residuals, Solved
 from ..solve.joint.banded import Banded
 from ..solve.joint.coupled_errors import variances
 from ..solve.joint.coupled_fit import Minimum, fit
@@ -32,29 +32,17 @@ from ..solve.single.problem import Problem
 from ..solve.single.significance import gain_atoms, reduced
 from ..status import Status
 from .fit import ClassFit, Fitted
-from .joint import JointFit, zeroed
+from .joint import JointFit
 from .joint_grid import Axis
+from .joint_report import zeroed
 from .joint_sums import JointSums, shell
 from .memory import too_large
 from .pieces import Equations, Held
+from .sampled_blocks import groups_of, samples
 from .span import Span
-
-ENOUGH = 64
-"""Independent numbers of which a block is the mean, at least; and so many per unknown of it: SIZES."""
-SIZES = 8
-
-MOST = 24
-"""Samples, at most."""
 
 KEPT = 0.4
 """Of the memory, for pieces of data that are kept between passes."""
-
-LARGEST = 400
-"""Unknowns of a block of several Parms; beyond, each Parm is a block."""
-
-ROOM = 0.1
-"""Of the memory, for blocks."""
-
 
 SUMS = 0.4
 """Of the memory, for sums over cells."""
@@ -163,7 +151,7 @@ class MatrixFreeFit:
         data = np.asarray(sum(np.asarray(residuals.count(piece)) for piece in held()))
         classes = joint.class_list(cells.labels, seen, time, freq)
         return MatrixFree(
-            tuple(classes), data, joint.prior(classes), residuals, held, _samples(residuals, time, freq),
+            tuple(classes), data, joint.prior(classes), residuals, held, samples(residuals, time, freq),
             _power(residuals, held, x), partial(self._watch, residuals, cells.offsets[0], time, freq),
         ), held  # fmt: skip
 
@@ -184,11 +172,7 @@ class MatrixFreeFit:
         """Compiled once for spans of equal shapes."""
         key = tuple(own.shape for own in solved.values()), time.label.tobytes(), freq.label.tobytes()
         if key not in self._compiled:
-            groups = [
-                g
-                for own in self.joint.classes
-                for g in _groups(own, solved, _numbers(solved[own.parms[0]], time, freq), ROOM * self.memory)
-            ]
+            groups = [g for own in self.joint.classes for g in groups_of(own, solved, time, freq, self.memory)]
             self._compiled[key] = Equations(self.whole, solved, groups, members, time, freq, self.memory)
         return self._compiled[key]
 
@@ -323,53 +307,9 @@ def _lost(part: Problem, theta: np.ndarray, variance: np.ndarray, scale: np.ndar
     return found
 
 
-def _numbers(own: Solved, time: Axis, freq: Axis) -> float:
-    """Independent numbers in a sample, per interval: its cells of slots and channels."""
-    return time.label.size * freq.label.size / (own.shape[3] * own.shape[4])
-
-
-def _samples(residuals: Residuals, time: Axis, freq: Axis) -> int:
-    """How many samples the blocks need."""
-    wanted = [
-        max(ENOUGH, SIZES * (1 if g.diagonal else len(g.unknowns(residuals.solved))))
-        / _numbers(residuals.solved[g.members[0][0]], time, freq)
-        for g in residuals.groups
-    ]
-    return int(np.clip(np.ceil(max(wanted)), 1, MOST))
-
-
 def _power(residuals: Residuals, pieces: Held, x: np.ndarray) -> np.ndarray:
     """chi2 where all unknowns are 0, mostly that of the data; where this is not finite, that at the start."""
     found = [
         np.asarray(sum(np.asarray(residuals.value(at, piece)) for piece in pieces())) for at in (np.zeros_like(x), x)
     ]
     return np.asarray(np.nan_to_num(np.where(np.isfinite(found[0]), np.maximum(found[0], found[1]), found[1])))
-
-
-def _groups(own: ClassFit, solved: dict[int, Solved], numbers: float, room: float) -> list[Group]:
-    """The blocks of a class that precondition it: of all Parms of a station or source; where samples of `numbers` independent ones
-    do not determine that, or it takes more than `room` bytes, of each Parm; or diagonals."""
-    family = np.concatenate([np.full(own.unknowns.shapes[n][0], n) for n in own.parms])
-    member = np.concatenate([np.arange(own.unknowns.shapes[n][0]) for n in own.parms])
-    first = np.concatenate([own.unknowns.index(n, np.arange(own.unknowns.shapes[n][0]), 0, 0) for n in own.parms])
-    for label in (own.blocks[first], np.arange(len(family))):
-        groups = _alike(family, member, label)
-        unknowns = [g.unknowns(solved) for g in groups]
-        widest, size = max(map(len, unknowns)), 24.0 * sum(len(u) * u.size for u in unknowns)
-        if widest <= min(LARGEST, MOST * numbers / SIZES) and size <= room:
-            return groups
-    return [replace(g, diagonal=True) for g in groups]
-
-
-def _alike(family: np.ndarray, member: np.ndarray, label: np.ndarray) -> list[Group]:
-    """Blocks with the same families, in the order of these."""
-    order = np.lexsort((member, family, label))
-    starts = np.flatnonzero(np.diff(label[order], prepend=-1))
-    found: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for rows in np.split(order, starts[1:]):
-        found.setdefault(tuple(family[rows].tolist()), []).append(member[rows])
-    groups = []
-    for families, blocks in found.items():
-        whole = np.stack(blocks)
-        groups.append(Group([(n, whole[:, np.array(families) == n]) for n in dict.fromkeys(families)]))
-    return groups

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 Vector = np.ndarray
 
@@ -39,6 +40,17 @@ class Blocks:
             unit[:, range(size), range(size)] = 1 + ridge[where] + RIDGE
             found.append(np.linalg.inv(unit) * scale[:, :, None] * scale[:, None])
         return Blocks(self.unknowns, found)
+
+    def sparse(self, count: int) -> csr_array:
+        """All of them as one matrix (count, count)."""
+        rows, columns, values = [], [], []
+        for where, matrix in zip(self.unknowns, self.matrices, strict=True):
+            size = where.shape[1]
+            rows.append(np.repeat(where, size, 1).ravel())
+            columns.append(np.tile(where, size).ravel())
+            values.append(matrix.ravel())
+        entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+        return coo_array(entries, shape=(count, count)).tocsr()
 
     def __matmul__(self, x: Vector) -> Vector:
         """The product with a vector; 0 for unknowns in no block."""

@@ -24,7 +24,7 @@ from .coupled_fit import Minimum, within
 from .datum import Datum
 from .eliminated import eliminated
 from .eliminated_errors import variances as inverted
-from .exchange import Exchanges, sparse
+from .exchange import Exchanges
 from .joined import Held, Joined
 from .probes import shrunk
 
@@ -128,7 +128,7 @@ def _bound(held: Held, blocks: Blocks, count: int) -> csc_array:
 
 def _weighed(blocks: Blocks, pins: csc_array) -> csc_array:
     """Directions times the root of the data's precision along each."""
-    size = pins.multiply(sparse(blocks, pins.shape[0]) @ pins).sum(0) if pins.shape[1] else np.empty(0)
+    size = pins.multiply(blocks.sparse(pins.shape[0]) @ pins).sum(0) if pins.shape[1] else np.empty(0)
     return csc_array(pins.multiply(np.sqrt(np.asarray(size).ravel())[None]))
 
 
@@ -204,7 +204,7 @@ def _holding(
     if not hold.shape[1]:
         return near
     (W, more), rows = common.directions(count), hold.tocsr()
-    held = sparse(inverse, count) @ rows + W @ (W.T @ rows).multiply(more[:, None]).tocsr()
+    held = inverse.sparse(count) @ rows + W @ (W.T @ rows).multiply(more[:, None]).tocsr()
     inner = splu(csc_array(eye_array(hold.shape[1]) + hold.T @ held))
 
     def apply(r: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 from .assembled import Parts
 from .cg import Blocks
 from .eliminated import SHARED, Eliminated, Reduced
-from .exchange import sparse
 from .joined import Class
 
 NULL = 1e-8
@@ -179,4 +178,4 @@ def _metric(blocks: Blocks, count: int) -> tuple[csr_array, csr_array]:
         w = np.where(w > SINGULAR, w, 1.0)
         roots.append((V / np.sqrt(w)[:, None]) @ V.transpose(0, 2, 1) * scale[:, None])
         whole.append((V * w[:, None]) @ V.transpose(0, 2, 1) * d[:, :, None] * d[:, None])
-    return sparse(Blocks(blocks.unknowns, whole), count), sparse(Blocks(blocks.unknowns, roots), count)
+    return Blocks(blocks.unknowns, whole).sparse(count), Blocks(blocks.unknowns, roots).sparse(count)

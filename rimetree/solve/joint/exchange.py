@@ -20,7 +20,6 @@ from scipy.sparse import coo_array, csc_array, csr_array, hstack
 from scipy.sparse.csgraph import connected_components
 
 from ..result.gauges import Meaning
-from .cg import Blocks
 from .coupled import Coupled
 from .coupled_fit import Minimum
 from .datum import Datum
@@ -73,7 +72,7 @@ def exchanges(
     problem: Coupled, at: Minimum, meanings: Sequence[Meaning], datum: Datum, wanted: str
 ) -> Exchanges:  # fmt: skip
     """Find them at a minimum; `meanings`: of the unknowns of each class; `datum`: what is fixed at the antenna `wanted`."""
-    metric = sparse(at.blocks, problem.count)
+    metric = at.blocks.sparse(problem.count)
     finder = _Finder(problem, at, meanings)
     mine = np.concatenate([
         np.repeat([wanted in str(node).split(":")[1:] for node in meaning.node], c.intervals)
@@ -135,18 +134,6 @@ def settled(
     moved = np.where(final == 0, 0, np.exp(logs + (change[first] + 1j * change[second]) / value))
     result[first], result[second] = moved.real, moved.imag
     return result
-
-
-def sparse(blocks: Blocks, count: int) -> csr_array:
-    """Blocks as one sparse matrix."""
-    rows, columns, values = [], [], []
-    for where, matrix in zip(blocks.unknowns, blocks.matrices, strict=True):
-        size = where.shape[1]
-        rows.append(np.repeat(where, size, 1).ravel())
-        columns.append(np.tile(where, size).ravel())
-        values.append(matrix.ravel())
-    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
-    return coo_array(entries, shape=(count, count)).tocsr()
 
 
 def _fresh(new: csc_array, known: csc_array | None, metric: csr_array) -> np.ndarray:
