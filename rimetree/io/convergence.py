@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9", "#d67ab1")
+COLOURS = ("#2a7f3f", "#e0a100", "#c46210", "#7a7a7a", "#8e44ad", "#c0272d", "#b9b9b9", "#d67ab1", "#1b3a8c")
 """Of each status, by its code."""
 
 START = "#9db7d5"

@@ -67,11 +67,11 @@ class Curves:
         return 360.0 if "(deg)" in self.ylabel else 0.0
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
     """A figure of its own (inches): no window, no global state, so that plotting is safe in any thread and script."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def outline(ax: Axes) -> None:
@@ -102,30 +102,71 @@ def freq_axis(freq: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def draw(curves: Curves) -> Iterator[Figure]:
-    """Pages of at most 30 panels, all with the same limits."""
+    """Pages of at most 30 panels, all with the same limits.
+
+    Panels have places, limits and ticks of their own: a page whose axes are shared, and laid out by what matplotlib measures of every text,
+    takes three times as long.
+    """
     limits, outside = _limits(curves)
     count = len(curves.names)
     for first in range(0, count, PANELS):
         panels = range(first, min(first + PANELS, count))
-        columns = min(COLUMNS, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = new_figure(max(2.4 * columns, 7.5), 1.35 * rows + 1.6)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        figure, grid = _grid(len(panels))
+        _ticks(grid, len(panels), curves, limits)
         for ax, panel in zip(grid.flat, panels, strict=False):
             _panel(ax, curves, panel)
-        grid[0, 0].set_ylim(*limits)
-        if curves.turn and limits[1] - limits[0] > 300:
-            grid[0, 0].set_yticks(TURN_TICKS)
-        for ax in grid.flat[len(panels) :]:
-            ax.set_visible(False)
-        for ax in grid.flat[max(len(panels) - columns, 0) : len(panels)]:
-            ax.xaxis.set_tick_params(labelbottom=True)
-        figure.supxlabel(curves.xlabel, fontsize=10)
-        figure.supylabel(curves.ylabel, fontsize=10)
+        power = _power(limits)
+        ylabel = f"{curves.ylabel} / 1e{power}" if power else curves.ylabel
+        figure.supxlabel(curves.xlabel, y=0.08 / figure.get_figheight(), fontsize=10)
+        figure.supylabel(ylabel, x=0.08 / figure.get_figwidth(), fontsize=10)
         page = f", page {first // PANELS + 1} of {-(-count // PANELS)}" if count > PANELS else ""
         beyond = f", {outside} point{'s' if outside > 1 else ''} outside the panels" if outside else ""
         _head(figure, curves, f"{curves.place}{page}{beyond}")
         yield figure
+
+
+def _grid(count: int) -> tuple[Figure, np.ndarray]:
+    """A figure of rows of panels, and its axes (rows, columns), of which the last may be hidden; margins in inches."""
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    width, height = max(2.4 * columns, 7.5), 1.35 * rows + 1.6
+    left, right, top, bottom = 0.8, 0.1, 0.7, 0.5
+    figure = new_figure(width, height, "none")
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={
+        "left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": bottom / height,
+        "wspace": 0.06, "hspace": 0.2,
+    })  # fmt: skip
+    for ax in grid.flat[count:]:
+        ax.set_visible(False)
+    return figure, grid
+
+
+def _ticks(grid: np.ndarray, count: int, curves: Curves, limits: tuple[float, float]) -> None:
+    """Limits and ticks of all panels, with numbers at the left and below the lowest only."""
+    from matplotlib.ticker import MaxNLocator
+
+    x = curves.x[np.isfinite(curves.x)]
+    low, high = (x.min(), x.max()) if x.size else (0.0, 1.0)
+    margin = 0.04 * (high - low) or 0.5
+    across = (float(low - margin), float(high + margin))
+    places = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*ends) for n, ends in ((4, across), (5, limits))]
+    if curves.turn and limits[1] - limits[0] > 300:
+        places[1] = np.array(TURN_TICKS, float)
+    places = [p[(p >= ends[0]) & (p <= ends[1])] for p, ends in zip(places, (across, limits), strict=True)]
+    numbers = [f"{place / 10.0 ** _power(limits):.6g}" for place in places[1]]
+    columns = grid.shape[1]
+    for k, ax in enumerate(grid.flat[:count]):
+        ax.set_autoscale_on(False)
+        ax.set_xlim(*across)
+        ax.set_ylim(*limits)
+        ax.set_xticks(places[0], [f"{p:.8g}" for p in places[0]] if k >= count - columns else [""] * len(places[0]))
+        ax.set_yticks(places[1], numbers if k % columns == 0 else [""] * len(places[1]))
+
+
+def _power(limits: tuple[float, float]) -> int:
+    """The power of ten by which numbers at an axis are divided; 0 where they are short without."""
+    power = int(np.floor(np.log10(max(map(abs, limits)))))
+    return 0 if -3 <= power <= 4 else power
 
 
 def against_names(curves: Curves) -> Figure:
@@ -216,8 +257,9 @@ def _head(figure: Figure, curves: Curves, place: str) -> None:
                 entries.setdefault(label, handle)
     if FAILED_LABEL in entries:
         entries[FAILED_LABEL] = entries.pop(FAILED_LABEL)  # last
-    figure.suptitle(f"{curves.title}\n", x=0.01, ha="left", weight="bold", fontsize=11)
     height = figure.get_figheight()
+    top = {} if figure.get_layout_engine() else {"y": 1 - 0.07 / height, "va": "top"}
+    figure.suptitle(f"{curves.title}\n", x=0.01, ha="left", weight="bold", fontsize=11, **top)
     figure.text(0.01, 1 - 0.27 / height, ", ".join((place, *curves.notes)), color="#555555", fontsize=9, va="top")
     if entries:
         figure.legend(

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from rimetree.errors import DataError
-from rimetree.io import plots
+from rimetree.io import convergence, plots
 from rimetree.io.panels import Curves, Series, draw, freq_axis, time_axis
 from rimetree.io.plots import plot
 from rimetree.io.solutions import GroupSolutions, JonesTable, ParmTable, Solutions, SolverTable
@@ -274,3 +274,18 @@ def test_complex_parms_are_drawn_unless_a_jones_term_shows_them(tmp_path):
     assert not any(name.startswith("g_") for name in names_of(tmp_path / "gains", jones=[gains], parms=[elements]))
     drawn = names_of(tmp_path, jones=[gains], parms=[elements, directions])
     assert any(name.startswith("dE_phase_time") for name in drawn) and not any(name.startswith("g_") for name in drawn)
+
+
+def test_every_status_has_a_colour_of_its_own():
+    assert len(set(convergence.COLOURS)) == len(convergence.COLOURS) == len(Status)
+
+
+@pytest.mark.parametrize(("value", "power"), [(5e-7, -7), (3.2e6, 6), (0.02, 0), (300.0, 0)])
+def test_numbers_at_axes_are_short_and_say_their_power_of_ten(tmp_path, monkeypatch, value, power):
+    table = parm("flux", n=2, nt=9, value=value)
+    left, right = axes_of(tmp_path, monkeypatch, parms=[table])["flux_value_time"]
+    label = left.get_figure().get_supylabel()
+    assert label == (f"value / 1e{power}" if power else "value")
+    numbers = [t.get_text() for t in left.get_yticklabels()]
+    assert [float(n) * 10.0**power for n in numbers] == pytest.approx(left.get_yticks()) and max(map(len, numbers)) <= 5
+    assert not any(t.get_text() for t in right.get_yticklabels()) and left.get_ylim() == right.get_ylim()
