@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Curves:
         return 360.0 if "(deg)" in self.ylabel else 0.0
 
 
-def new_figure(width: float, height: float, layout: str = "constrained") -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """A figure of its own (inches): no window, no global state, so that plotting is safe in any thread and script."""
     from matplotlib.figure import Figure
 
@@ -131,7 +131,7 @@ def _grid(count: int) -> tuple[Figure, np.ndarray]:
     rows = -(-count // columns)
     width, height = max(2.4 * columns, 7.5), 1.35 * rows + 1.6
     left, right, top, bottom = 0.8, 0.1, 0.7, 0.5
-    figure = new_figure(width, height, "none")
+    figure = new_figure(width, height, None)
     grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={
         "left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": bottom / height,
         "wspace": 0.06, "hspace": 0.2,
@@ -149,10 +149,13 @@ def _ticks(grid: np.ndarray, count: int, curves: Curves, limits: tuple[float, fl
     low, high = (x.min(), x.max()) if x.size else (0.0, 1.0)
     margin = 0.04 * (high - low) or 0.5
     across = (float(low - margin), float(high + margin))
-    places = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*ends) for n, ends in ((4, across), (5, limits))]
+    ends = (across, limits)
+    places = [
+        np.asarray(MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*e)) for n, e in zip((4, 5), ends, strict=True)
+    ]
     if curves.turn and limits[1] - limits[0] > 300:
         places[1] = np.array(TURN_TICKS, float)
-    places = [p[(p >= ends[0]) & (p <= ends[1])] for p, ends in zip(places, (across, limits), strict=True)]
+    places = [p[(p >= e[0]) & (p <= e[1])] for p, e in zip(places, ends, strict=True)]
     numbers = [f"{place / 10.0 ** _power(limits):.6g}" for place in places[1]]
     columns = grid.shape[1]
     for k, ax in enumerate(grid.flat[:count]):
