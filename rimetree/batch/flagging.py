@@ -51,7 +51,7 @@ class FamilyFlags:
     def data(
         self, tile: Any, elements: ElementTable, names: Sequence[int]
     ) -> tuple[ElementTable, np.ndarray, np.ndarray]:
-        """What `solve.sums` takes: `elements`, or these with one datum of its own per equation and cell, flags and weights."""
+        """What `solve.reduce.sums` takes: `elements`, or these with one datum of its own per equation and cell, flags and weights."""
         if _one_to_one(elements):
             flags = tile.flags.copy()
             for k, bad in enumerate(self.bad(tile, names)):

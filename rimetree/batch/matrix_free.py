@@ -299,7 +299,7 @@ def _outcome(
 
 
 def _lost(part: Problem, theta: np.ndarray, variance: np.ndarray, scale: np.ndarray, least: float) -> np.ndarray:
-    """Gains lost in the noise (see `solve.significance`), of those that are single complex numbers."""
+    """Gains lost in the noise (see `solve.single.significance`), of those that are single complex numbers."""
     found = np.zeros(theta.shape, bool)
     gains = np.intersect1d(part.retract.gains, part.atom_unknown[gain_atoms(part), 0])
     power = theta[gains] ** 2 + theta[gains + 1] ** 2

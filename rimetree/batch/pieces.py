@@ -176,7 +176,7 @@ class Equations:
         return whole, raw
 
     def _weights(self, tile: Any) -> dict[int, list[np.ndarray]]:
-        """Per equation family and element (rows, T, F) float32: w of `solve.sums`, 0 where data are flagged or missing."""
+        """Per equation family and element (rows, T, F) float32: w of `solve.reduce.sums`, 0 where data are flagged or missing."""
         fit, found = self.fit, {}
         for place, (table, rows) in enumerate(zip(fit.tables, fit.condeqs, strict=True)):
             elements, flags, weights = fit.data(place, tile)

@@ -1,4 +1,4 @@
-"""Windows within solution intervals, from narrow to wide: where to begin with what wraps over the whole (see `solve/search`)."""
+"""Windows within solution intervals, from narrow to wide: where to begin with what wraps over the whole (see `solve/single/search`)."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class Solve(Block):
 
     @property
     def backend(self) -> str:
-        """Who makes sums and normal equations (see `solve.backends`); ceres and scipy minimise, see `backend`."""
+        """Who makes sums and normal equations (see `solve.reduce.backends`); ceres and scipy minimise, see `backend`."""
         return "gpu" if self.gpu else "jax" if self.solver_backend == "jax" else "numba"
 
 

@@ -1,6 +1,7 @@
 """House rules that no linter has: import contracts run here too, sizes of files and functions, docstrings."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_import_contracts():
     command = [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_map_of_the_solver_is_whole():
+    """Every module of a folder of `solve` stands in its row of rimetree/DESIGN.md, and in that of no other."""
+    rows = re.findall(r"^\| `(\w+)/` \|(.*)", (ROOT / "rimetree" / "DESIGN.md").read_text(), re.MULTILINE)
+    words = {folder: set(re.findall(r"`(\w+)`", row)) for folder, row in rows}
+    modules = {
+        folder: {
+            f.stem for f in (ROOT / "rimetree" / "solve" / folder).glob("[a-z]*.py") if not f.stem.endswith("_code")
+        }
+        for folder in ("algebra", "reduce", "result", "single", "joint")
+    }
+    elsewhere = {f.stem for f in (ROOT / "rimetree" / "batch").glob("*.py")}
+    for folder, own in modules.items():
+        others = set().union(*(names for other, names in modules.items() if other != folder))
+        assert not own - words[folder], f"{folder}/: not in the map"
+        assert not (words[folder] - own) & (others - elsewhere), f"{folder}/: in the map, and somewhere else"
 
 
 def test_files_are_short():
