@@ -183,6 +183,19 @@ def test_no_space_for_the_new_column(attempt, ms, monkeypatch):
     assert result.code == 1 and "not enough free disk space to create CORRECTED_DATA" in result.err
 
 
+@pytest.mark.parametrize("command", ["info", "plot", "fluxscale-info"])
+def test_half_of_a_solution_file_is_called_damaged(rimetree, tmp_path: Path, command: str):
+    import h5py
+
+    path = tmp_path / "half.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "rimetree"
+        file["values"] = np.zeros(10_000)
+    path.write_bytes(path.read_bytes()[:4000])
+    result = rimetree(command, path)
+    assert result.code == 1 and "half.h5 is damaged" in result.err and result.err.count("\n") == 1
+
+
 def test_existing_outputs(attempt, tmp_path: Path):
     output = tmp_path / "s.h5"
     output.write_text("precious")
