@@ -219,7 +219,7 @@ class ClassFit:
         if known is not None:
             return _Summed(span, tgrid, fgrid, known, {}, 0)
         sums = SpanSums(self, span, tgrid, fgrid, backend(settings.backend))
-        with self.clock("sums"), sums.backend.device():
+        with self.clock("sums"):
             boundary = sums.collect()
             return _Summed(span, tgrid, fgrid, sums.equations(), boundary, sums.dropped)
 
@@ -323,9 +323,25 @@ class ClassFit:
                 t = t * self.fitted[self.atoms.parameters][..., None, None]
             return tuple(np.ascontiguousarray(a) for a in (v.real, v.imag, t.real, t.imag))  # type: ignore[return-value]
 
+        sent: list[Any] = []
+
+        def traced(theta: np.ndarray) -> tuple[Any, Any]:
+            from ..plan.xla import jax, jnp
+
+            if not sent:
+                sent.append(
+                    jax.device_put((self.atoms.complete(fixed), cells, 1.0 * self.fitted[self.atoms.parameters]))
+                )
+            (given, prepared, moves), coefs = sent[0], coefficients(theta)
+            values, tangents = self.atoms.evaluate(coefs, given, prepared)
+            if not self.atoms.linear and not jnp.isfinite(values).all():
+                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
+            return values, tangents if self.fitted.all() else tangents * moves[..., None, None]
+
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,
             self.unknowns.count, tgrid.count * fgrid.count, linear=self.atoms.linear, meaning=self.meaning,
+            traced=None if self.backend == "numba" else traced,
             curvature=None if self.atoms.linear else curvature, structure=self.structure, constraints=constraints(
                 self.families, self.parms, self.unknowns, self.fitted, tgrid.count * fgrid.count),
             fitted=self.fitted,

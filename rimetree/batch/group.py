@@ -14,6 +14,7 @@ from ..plan.host import refuse
 from ..plan.lookup import observed
 from ..solve.algebra.simd import LANES
 from ..solve.algebra.threads import threads
+from ..solve.reduce.backends import device, room
 from ..solve.result.report import Report
 from ..solve.settings import Settings
 from ..status import Status
@@ -215,7 +216,12 @@ class GroupRun:
             from .matrix_free import MatrixFreeFit  # needs JAX
 
             why = "sums or normal matrices need more memory" if forced else "as asked"
-            self.free[solver.name] = MatrixFreeFit(self.joint[solver.name] or self._coupled(solver), memory, why)
+            own = min(memory, room(solver.options["backend"]))
+            self.free[solver.name] = MatrixFreeFit(self.joint[solver.name] or self._coupled(solver), own, why)
+
+    def room(self) -> float:
+        """Bytes of data that all devices on which Solvers work can hold."""
+        return min((room(solver.options["backend"]) for solver in self.found.solvers), default=np.inf)
 
     def summed(self) -> dict[str, list[ClassFit]]:
         """The classes of Solvers that are fitted from sums."""
@@ -238,7 +244,7 @@ class GroupRun:
             names = ("max_iter", "tol", "lm", "min_snr", "algorithm", "backend")
             own = {name: solver.options[name] for name in names}
             settings = Settings(damping=own.pop("lm"), reference=self.reference, **own)
-            with self.clock("solve"):
+            with self.clock("solve"), device(settings.backend):
                 robust = self.robust.get(solver.name)
                 solve = partial(self._solve, solver.name, fits, settings=settings)
                 fitted = robust.solve(solve, span) if robust else solve(span)

@@ -24,7 +24,6 @@ from ..solve.joint.datum import Datum, datum, pairs
 from ..solve.joint.exchange import Exchanges
 from ..solve.joint.joined import Joined
 from ..solve.joint.matrix_free import MatrixFree, Summed, started
-from ..solve.reduce.backends import backend
 from ..solve.result.many_gauges import named
 from ..solve.result.outcome import Outcome
 from ..solve.settings import Settings
@@ -93,7 +92,7 @@ class MatrixFreeFit:
 
     def run(self, span: Span, settings: Settings) -> list[Fitted]:
         """Fit; the state receives coefficients, errors and statuses."""
-        with self.whole.clock("solve"), backend(settings.backend).device():
+        with self.whole.clock("solve"):
             return self._run(span, settings)
 
     def _run(self, span: Span, settings: Settings) -> list[Fitted]:

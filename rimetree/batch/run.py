@@ -193,7 +193,7 @@ class _Run:
         )
         parms = group_run.state.parms
         intervals = [parms[n].together for n in sorted(self.found.solvable)]
-        limit = memory_limit(self.memory)
+        limit = min(memory_limit(self.memory), group_run.room())
         group_run.choose(limit)
         batch = group_run.batch(limit)
         work = slot_bytes(group_run.summed()) + WORKING * size * bool(group_run.free)
@@ -201,7 +201,7 @@ class _Run:
             group.time.size,
             size,
             intervals,
-            self.memory,
+            self.memory and limit,
             work,
             batch,
             "rt.Cells" if self.bare else self.found.whole,

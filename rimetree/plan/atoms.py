@@ -138,7 +138,7 @@ class Atoms:
             from .xla import jax
 
             self._compiled = jax.jit(self._evaluate)
-        return self._compiled(coefs, self._all(fixed), cells)
+        return self._compiled(coefs, self.complete(fixed), cells)
 
     def curvature(self, coefs: Mapping[int, Any], fixed: Fixed, cells: Prepared) -> Any:
         """Second derivatives of all atoms, (count, parameters, parameters, J, S), zero where an atom has fewer."""
@@ -146,14 +146,15 @@ class Atoms:
             from .xla import jax
 
             self._bent = jax.jit(self._curvature)
-        return self._bent(coefs, self._all(fixed), cells)
+        return self._bent(coefs, self.complete(fixed), cells)
 
     def position(self, family: int, element: int) -> int:
         """Number of the atom of member 0."""
         return self._starts[family, element]
 
-    def _all(self, fixed: Fixed) -> Fixed:
-        return {**fixed, "reads": {n: dict(arrays) for n, arrays in self.reads.items()}}
+    def complete(self, fixed: Fixed) -> Fixed:
+        """What is held fixed with its "reads", unless they are there."""
+        return {"reads": {n: dict(arrays) for n, arrays in self.reads.items()}, **fixed}
 
     # Structure.
 

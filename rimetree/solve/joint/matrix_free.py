@@ -44,20 +44,25 @@ class MatrixFree(Joined):
 
     def slopes(self, points: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Joined.slopes`."""
-        chi2, gradient = np.zeros(self.data.shape), self.prior.precision * (x - self.prior.mean)
+        chi2: Any = np.zeros(self.data.shape)
+        gradient: Any = self.prior.precision * (x - self.prior.mean)
         for piece in self.pieces():
             own, slope = self.residuals.slopes(points, piece)
-            chi2, gradient = chi2 + np.asarray(own), gradient + np.asarray(slope)
+            chi2, gradient = chi2 + own, gradient + slope
             if not np.isfinite(own).all():
                 self.watch(points, piece, np.asarray(own))
-        return gradient, chi2
+        return np.asarray(gradient), np.asarray(chi2)
 
     def product(self, points: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Joined.product`: one pass over the data."""
-        total = self.prior.precision * x
+        from ...plan.xla import jax
+
+        there, total = jax.device_put((points, x)), np.zeros(())
         for piece in self.pieces():
-            total = total + np.asarray(self.residuals.product(points, piece, x))
-        return total
+            total = total + self.residuals.product(
+                there[0], piece, there[1]
+            )  # on the device: pieces need not wait for the host
+        return self.prior.precision * x + np.asarray(total)
 
     def blocks(self, points: np.ndarray) -> Blocks:
         """Means of samples; a group whose blocks are diagonal has blocks of one unknown."""

@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import SolveError
 from . import sums
 from .sources import Sources
 
 BACKENDS = ("numba", "jax", "gpu")
 """jax: on the device that JAX chooses; gpu: on a GPU, refused where there is none."""
 
+SHARE = 0.5
+"""Of what JAX has of a device's memory, for data; the rest is for what compiled programs need beside it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Sources and sums, as `sums` documents them; `device()` is a context in which its arrays are made."""
+    """Sources and sums, as `sums` documents them."""
 
     name: str
     sources: Callable[[], Any]
     accumulate: Callable[..., int]
     direct: Callable[..., tuple[sums.Lanes, int]]
     factors: Callable[..., list[sums.Lanes]]
-    device: Callable[[], AbstractContextManager[Any]]
 
 
 def backend(name: str) -> Backend:
     """One of `BACKENDS`."""
     if name == "numba":
-        return Backend(name, Sources, sums.accumulate, sums.direct, sums.factors, nullcontext)
+        return Backend(name, Sources, sums.accumulate, sums.direct, sums.factors)
     from . import jax_sums
 
-    device = gpu if name == "gpu" else nullcontext
-    return Backend(name, jax_sums.Views, jax_sums.accumulate, jax_sums.direct, jax_sums.factors, device)
+    return Backend(name, jax_sums.Views, jax_sums.accumulate, jax_sums.direct, jax_sums.factors)
 
 
-def gpu() -> AbstractContextManager[Any]:
-    """A context in which JAX works on the first GPU."""
+@contextmanager
+def device(name: str) -> Iterator[None]:
+    """Within it, what JAX evaluates for a backend is on its device.
+
+    Raises MemoryError where that is full, and SolveError where it fails, such as a driver that JAX was not made for.
+    """
+    if name == "numba":
+        yield
+        return
     from ...plan.xla import jax
 
-    context: AbstractContextManager[Any] = jax.default_device(jax.devices("gpu")[0])
-    return context
+    with jax.default_device(jax.devices("gpu")[0]) if name == "gpu" else nullcontext():
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            words = " ".join(str(error).split())
+            if "RESOURCE_EXHAUSTED" in words:
+                raise MemoryError(f"backend={name!r}: {words}; give a smaller memory=") from error
+            raise SolveError(f"backend={name!r}: JAX stopped: {words}") from error
+
+
+def room(name: str) -> float:
+    """Bytes of data that the device of a backend can hold; infinite where it is the host, whose memory is known otherwise."""
+    if name == "numba":
+        return float("inf")
+    from ...plan.xla import jax
+
+    one = jax.devices("gpu")[0] if name == "gpu" else jax.devices()[0]
+    known = one.memory_stats() or {}
+    return SHARE * known["bytes_limit"] if "bytes_limit" in known else float("inf")
 
 
 def unavailable(name: str) -> str:
@@ -52,8 +79,8 @@ def unavailable(name: str) -> str:
 
     try:
         jax.devices("gpu") if name == "gpu" else jax.devices()
-    except RuntimeError as error:
-        why = " ".join(str(error).split())
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that one of JAX_PLATFORMS is there
+        why = " ".join(str(error).split()) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
         if name == "gpu":
             return f"backend='gpu' finds no GPU ({why}); use 'jax' or 'numba', or install JAX for your GPU"
         return f"backend='jax' finds no device ({why}); look at the environment variable JAX_PLATFORMS"

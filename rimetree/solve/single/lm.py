@@ -19,14 +19,13 @@ import numpy as np
 
 from ...status import Status
 from ..algebra.threads import shared, threads
-from ..reduce.backends import backend
 from ..result.outcome import Outcome
 from ..settings import Settings
 from .block import Block
 from .fit import Fit
 from .outside import PACKAGES, Interval, minimise
 from .plain import Normal, add_bending, jax_normal, numpy_normal
-from .problem import AtomValues, Problem
+from .problem import Problem
 from .steps import fit_linear, linear_atoms
 from .verdict import verdict
 
@@ -103,33 +102,29 @@ def _linear_place(fit: Fit, block: Block) -> Callable[[], tuple[np.ndarray, ...]
 
 
 def _plain(fit: Fit) -> None:
-    """All blocks step by step, from normal equations made without kernels."""
-    host, device = fit.settings.backend == "numba", backend(fit.settings.backend).device
-    with device():
-        plain = numpy_normal(fit.problem) if host else jax_normal(fit.problem)
-
-    def first(atoms: AtomValues, theta: np.ndarray) -> Normal:
-        with device():
-            return plain(atoms)
-
-    later = _newton(fit) if fit.settings.algorithm == "newton" else first
+    """All blocks step by step, from normal equations made without kernels: by JAX, or with second derivatives."""
+    if fit.settings.backend != "numba":
+        first = later = jax_normal(fit.problem)
+    else:
+        plain = numpy_normal(fit.problem)
+        first, later = lambda theta: plain(fit.problem.atoms(theta)), _newton(fit)
     blocks = [Block(fit, s0) for s0 in fit.starts]
     active, k = blocks, 0
     while active:
         theta = _trial(fit, blocks)
-        made = (first if any(k < b.course.alternations[0] for b in active) else later)(fit.problem.atoms(theta), theta)
+        made = (first if any(k < b.course.alternations[0] for b in active) else later)(theta)
         active, k = [block for block in active if block.advance(k, block.part(made))], k + 1
     for block in blocks:
         block.end()
 
 
-def _newton(fit: Fit) -> Callable[[AtomValues, np.ndarray], Normal]:
+def _newton(fit: Fit) -> Callable[[np.ndarray], Normal]:
     """Normal equations with second derivatives, along the steps as they are applied."""
     plain, (mean, precision) = numpy_normal(fit.problem, second=True), fit.prior
     fit.rules = fit.rules._replace(matrices=np.empty((0, 4), np.int64))  # their steps bend in a way of their own
 
-    def made(atoms: AtomValues, theta: np.ndarray) -> Normal:
-        H, g, chi2 = plain(atoms, fit.problem.curvature(theta) if fit.problem.curvature else None)
+    def made(theta: np.ndarray) -> Normal:
+        H, g, chi2 = plain(fit.problem.atoms(theta), fit.problem.curvature(theta) if fit.problem.curvature else None)
         own = theta[fit.problem.unknowns]
         slope = g + precision * (own - mean) if len(mean) else g
         add_bending(fit.rules.gains, own, slope, H)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,13 +83,11 @@ def normal(xp: Any, problem: Problem, atoms: Any, second: bool = False) -> tuple
 def numpy_normal(problem: Problem, second: bool = False) -> Callable[..., Normal]:
     """`normal` by numpy, from the atoms of all intervals to packed matrices; a few intervals at a time. `second` also wants
     second derivatives of atoms that are not linear."""
-    at_once = max(1, _BUDGET // max(1, sum(_size(eq, problem) for eq in problem.equations)))
 
     def evaluate(atoms: AtomValues, bent: np.ndarray | None = None) -> Normal:
         u, t = atoms[0] + 1j * atoms[1], atoms[2] + 1j * atoms[3]
         parts = []
-        for s in range(0, problem.intervals, at_once):
-            where = slice(s, s + at_once)
+        for where in _pieces(problem):
             own = u[..., where], t[..., where], None if bent is None else bent[..., where]
             parts.append(normal(np, intervals(problem, where), own, second))
         H, g, chi2 = (np.concatenate(p, -1) for p in zip(*parts, strict=True))
@@ -97,24 +96,29 @@ def numpy_normal(problem: Problem, second: bool = False) -> Callable[..., Normal
     return evaluate
 
 
-def jax_normal(problem: Problem) -> Callable[[AtomValues], Normal]:
-    """The same by JAX, compiled for the device that it runs on, in float64; the pseudo-visibilities stay there."""
+def jax_normal(problem: Problem) -> Callable[[np.ndarray], Normal]:
+    """The same by JAX from the unknowns theta (count of the whole, S), compiled for the device that it runs on, in float64. The
+    pseudo-visibilities go there once, and atoms are made there (`Problem.traced`): an iteration moves unknowns, H and g."""
     from ...plan.xla import jax, jnp
 
     shell, forms = problem.emptied(), [eq.form for eq in problem.equations]
-    none = np.empty(0)
+    none, place = np.empty(0), np.tril_indices(problem.count)
 
     def made(data: Any, u: Any, t: Any) -> Any:
         equations = tuple(Equations(form, R, y, none, none) for form, (R, y) in zip(forms, data, strict=True))
-        return normal(jnp, replace(shell, equations=equations), (u, t, None))
+        H, g, chi2 = normal(jnp, replace(shell, equations=equations), (u, t, None))
+        return H[place], g, chi2
 
     compiled = problem.kept("jax", lambda: jax.jit(made))
-    data = jax.device_put([(eq.R, eq.y) for eq in problem.equations])
-    place = np.tril_indices(problem.count)
+    pieces = [(s, jax.device_put([(eq.R, eq.y) for eq in intervals(problem, s).equations])) for s in _pieces(problem)]
 
-    def evaluate(atoms: AtomValues) -> Normal:
-        H, g, chi2 = compiled(data, atoms[0] + 1j * atoms[1], atoms[2] + 1j * atoms[3])
-        return np.asarray(H)[place], np.asarray(g), np.asarray(chi2)
+    def evaluate(theta: np.ndarray) -> Normal:
+        u, t = (problem.traced or partial(_complex, problem))(theta)
+        found = [
+            compiled(data, *((u, t) if len(pieces) == 1 else (u[..., where], t[..., where]))) for where, data in pieces
+        ]
+        H, g, chi2 = (np.concatenate([np.asarray(own) for own in part], -1) for part in zip(*found, strict=True))
+        return H, g, chi2
 
     return evaluate
 
@@ -135,9 +139,25 @@ _BUDGET = 1 << 24
 """Complex numbers in the largest array."""
 
 
-def _size(eq: Equations, problem: Problem) -> int:
+def _pieces(problem: Problem) -> list[slice]:
+    """Intervals that are worked on at once: as many as the budget allows, of equal numbers but for the last."""
+    each = problem.count**2 + sum(map(_size, problem.equations))
+    count = max(1, -(-problem.intervals * each // _BUDGET))
+    size = max(1, -(-problem.intervals // count))
+    return [slice(s, s + size) for s in range(0, problem.intervals, size)]
+
+
+def _size(eq: Equations) -> int:
+    """Complex numbers, of one interval, in the derivatives of an equation or in the products of these."""
     members, rows, _, J, _ = eq.R[0].shape
-    return int(members * rows * J * max(1, len(_columns(eq.form)[0])))
+    unknowns = max(1, len(_columns(eq.form)[0]))
+    return int(members * unknowns * max(rows * J, unknowns))
+
+
+def _complex(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms, and their derivatives."""
+    ur, ui, tr, ti = problem.atoms(theta)
+    return ur + 1j * ui, tr + 1j * ti
 
 
 def intervals(problem: Problem, where: slice) -> Problem:

@@ -69,6 +69,8 @@ class Problem:
     intervals: int
     unknowns: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     """Numbers, in the whole problem, of the unknowns of a component."""
+    traced: Callable[[np.ndarray], tuple[Any, Any]] | None = None
+    """Atoms and derivatives of all intervals as complex arrays of JAX, which stay on the device of a backend; None: `atoms` does."""
     linear: bool = False
     """Whether all atoms are linear in the unknowns (gains and polynomials are, their exponentials and inverses are
     not)."""
@@ -159,7 +161,7 @@ class Problem:
 
     def emptied(self) -> Problem:
         """The same unknowns without equations and data, which take memory."""
-        return replace(self, equations=(), atoms=no_atoms, constraints=None, structure={})
+        return replace(self, equations=(), atoms=no_atoms, traced=None, constraints=None, structure={})
 
     def tables(self) -> Tables:
         """All equations as the kernels take them."""
