@@ -355,6 +355,12 @@ class ClassFit:
             self.unknowns.store(theta, n, coefs.reshape(*coefs.shape[:3], -1))
         return theta
 
+    def put(self, theta: np.ndarray, offset: int, count: int) -> None:
+        """Make unknowns (unknowns, S) the present coefficients of `count` intervals in time."""
+        for n in self.parms:
+            into = self.state.parms[n].coefs[..., offset : offset + count, :]
+            into[:] = self.unknowns.values(theta, n).reshape(into.shape)
+
     def _store(
         self, theta: np.ndarray, offset: int, count: int, components: list[tuple[str, Problem, Outcome]]
     ) -> None:
@@ -368,11 +374,11 @@ class ClassFit:
             variance[part.unknowns] = np.where(
                 outcome.unconstrained | np.isinf(outcome.variance), np.nan, outcome.variance
             )
+        self.put(theta, offset, count)
         for n in self.parms:
             parm = self.state.parms[n]
             where = slice(offset, offset + count)
             shape = (*parm.coefs.shape[:3], count, parm.coefs.shape[-1])
-            parm.coefs[..., where, :] = self.unknowns.values(theta, n).reshape(shape)
             error = self.unknowns.values(variance, n).reshape(shape)
             total = (error.real + error.imag) / 2 if np.iscomplexobj(error) else error
             parm.errors[..., where, :] = np.sqrt(total)

@@ -71,10 +71,7 @@ class JointSums:
         """Make unknowns the present coefficients."""
         parts = np.split(x, self.atoms.starts[1:-1])
         for (own, first, count), part in zip(self._places(), parts, strict=True):
-            theta = part.reshape(own.unknowns.count, -1)
-            for n in own.parms:
-                into = own.state.parms[n].coefs[..., first : first + count, :]
-                into[:] = own.unknowns.values(theta, n).reshape(into.shape)
+            own.put(part.reshape(own.unknowns.count, -1), first, count)
 
     def _places(self) -> Iterator[tuple[ClassFit, int, int]]:
         """Classes with their first time interval and how many they have."""

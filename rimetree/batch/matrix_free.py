@@ -39,6 +39,7 @@ from .memory import too_large
 from .pieces import Equations, Held
 from .sampled_blocks import groups_of, samples
 from .span import Span
+from .with_matrix import judged, small
 
 KEPT = 0.4
 """Of the memory, for pieces of data that are kept between passes."""
@@ -111,15 +112,18 @@ class MatrixFreeFit:
             dropped = held.dropped
         cold = self.whole.multiplicative and self.whole.atoms.linear and not several
         found = fit(problem, started(problem, x) if cold else x, settings)
+        if len(joint.classes) == 1 and small(joint.classes[0], cells.shells[0], self.memory):
+            self.notes = [f"{joint.name}: {self._how('without a matrix', problem, found)}, judged with one"]
+            return judged(joint.classes[0], span, cells.offsets[0], problem, found, x, dropped, settings)
         if isinstance(problem, Summed) and (matrix := problem.matrix(found.points)):
             found = replace(found, near=(found.blocks, matrix))
-        judged, variance, names = self._judged(problem, found, settings)
+        final, variance, names = self._judged(problem, found, settings)
         fitted = [
             Fitted(own.parms, shape, offset, [(own._name(part), part, None) for part in one.components()], 0)  # type: ignore[misc]
             for own, shape, offset, one in zip(joint.classes, cells.shapes, cells.offsets, cells.shells, strict=True)
         ]
         fitted[0].dropped = dropped
-        self._report(problem, x, judged, variance, fitted, settings, names)
+        self._report(problem, x, final, variance, fitted, settings, names)
         self._name(problem, found, fitted)
         return fitted
 
@@ -188,6 +192,10 @@ class MatrixFreeFit:
 
     # Outcomes.
 
+    def _how(self, way: str, problem: Joined, found: Minimum) -> str:
+        passes = "each a pass over the data" if isinstance(problem, MatrixFree) else "of sums over cells"
+        return f"fitted {way} ({found.products} products, {passes})"
+
     def _judged(self, problem: Joined, found: Minimum, settings: Settings) -> tuple[Minimum, np.ndarray, Counter[str]]:
         """The minimum with the reference antenna's phases zero where they are free, the variance of every unknown (those of the two parts
         of a gain are taken to be equal), and which Parms are zero in how many intervals."""
@@ -200,10 +208,9 @@ class MatrixFreeFit:
         variance[fixed.reals] = 0
         if held is not None:
             variance[held.real[held.real == held.imag]] = 0.0
-        passes = "each a pass over the data" if isinstance(problem, MatrixFree) else "of sums over cells"
         whole = found.near is not None and isinstance(found.near[1], Banded)
         how = "with the factor of a banded normal matrix" if whole else "without a matrix"
-        words = [f"fitted {how} ({found.products} products, {passes})", *([way] if way else [])]
+        words = [self._how(how, problem, found), *([way] if way else [])]
         self.notes = [f"{self.joint.name}: {'; '.join(words)}"]
         for made, wide in zip(problem.classes, problem.split(variance), strict=True):
             gains = made.retract.gains

@@ -16,7 +16,7 @@ from scipy.sparse import csc_array
 
 import rimetree as rt
 from rimetree import Meq
-from rimetree.batch import matrix_free
+from rimetree.batch import matrix_free, with_matrix
 from rimetree.solve.joint import coupled_errors
 from rimetree.solve.joint.banded import Banded
 from rimetree.solve.joint.coupled import Coupled
@@ -24,6 +24,12 @@ from rimetree.solve.joint.coupled_fit import fit
 from rimetree.solve.joint.matrix_free import MatrixFree, Summed
 
 LIGHT = 299792458.0
+
+
+@pytest.fixture(autouse=True)
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No normal matrix, however small."""
+    monkeypatch.setattr(with_matrix, "SMALL", 0)
 
 
 def sky(count: int) -> SimpleNamespace:

@@ -103,6 +103,8 @@ def _linear_place(fit: Fit, block: Block) -> Callable[[], tuple[np.ndarray, ...]
 
 def _plain(fit: Fit) -> None:
     """All blocks step by step, from normal equations made without kernels: by JAX, or with second derivatives."""
+    if fit.problem.linear and not fit.problem.multiplicative:  # steps are exact as they are, and may lead to 0
+        fit.rules = fit.rules._replace(gains=np.empty(0, np.int64))
     if fit.settings.backend != "numba":
         first = later = jax_normal(fit.problem)
     else:
@@ -141,9 +143,9 @@ def _outside(fit: Fit) -> None:
     given = fit.theta.copy()
     mean, precision = fit.prior if len(fit.prior.mean) else (np.zeros_like(fit.variance),) * 2
     for s in np.flatnonzero(fit.status == Status.ITERATION_LIMIT).tolist():
-        interval = Interval(fit.problem, s, given, precision[:, s], mean[:, s])
+        interval = Interval(fit.problem, s, given, precision[:, s], mean[:, s], fit.seen[:, s])
         x, fit.status[s], fit.iterations[s] = minimise(
-            fit.settings.algorithm, interval, interval.origin, fit.settings.max_iter, fit.settings.tol
+            fit.settings.algorithm, interval, fit.settings.max_iter, fit.settings.tol
         )
         fit.theta[fit.problem.unknowns, s] = x
     found = evaluate(fit.problem.atoms(fit.theta))

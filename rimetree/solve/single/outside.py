@@ -27,20 +27,30 @@ def missing(algorithm: str) -> str:
 
 
 class Interval:
-    """One interval of a problem as a function of its unknowns, all of them real."""
+    """One interval of a problem as a function of those of its unknowns, all of them real, that its data see: `live` (count,). Others stay:
+    a minimiser may move what changes nothing anywhere."""
 
-    def __init__(self, problem: Problem, s: int, theta: np.ndarray, precision: np.ndarray, mean: np.ndarray) -> None:
-        self.s, self.theta = s, theta.copy()
+    def __init__(
+        self, problem: Problem, s: int, theta: np.ndarray, precision: np.ndarray, mean: np.ndarray, seen: np.ndarray
+    ) -> None:
+        self.s, self.theta, self.live = s, theta.copy(), np.flatnonzero(seen)
         self.problem, self.whole = intervals(problem, slice(s, s + 1)), problem
         self.root, self.mean = np.sqrt(precision), mean
         self.origin = theta[problem.unknowns, s]
         self.start = self._atoms(self.origin) if problem.linear else None
         rows = [np.prod(eq.y[0].shape) for eq in self.problem.equations]
-        self.count, self.size = problem.count, int(2 * sum(rows) + np.count_nonzero(self.root))
-        self.lower, self.upper = np.full(self.count, -np.inf), np.full(self.count, np.inf)
+        self.count, self.size = len(self.live), int(2 * sum(rows) + np.count_nonzero(self.root))
+        lower, upper = np.full(problem.count, -np.inf), np.full(problem.count, np.inf)
         if problem.constraints:
             bounds = problem.constraints.bounds
-            self.lower[bounds.unknown], self.upper[bounds.unknown] = bounds.lower, bounds.upper
+            lower[bounds.unknown], upper[bounds.unknown] = bounds.lower, bounds.upper
+        self.lower, self.upper = lower[self.live], upper[self.live]
+
+    def all(self, x: np.ndarray) -> np.ndarray:
+        """All unknowns, given the live ones."""
+        whole = self.origin.copy()
+        whole[self.live] = x
+        return whole
 
     def _atoms(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.theta[self.problem.unknowns, self.s] = x
@@ -58,21 +68,22 @@ class Interval:
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (size,) whose squares add up to chi2 (but for its constant), and their derivatives (size, count)."""
+        x = self.all(x)
         atoms = self._moved(x)
         residuals, rows = [], []
         for eq in self.problem.equations:
             found = local(np, eq, self.problem.atom_unknown, (*atoms, None))
             r, d = found.r[..., 0], np.moveaxis(found.d[..., 0], 2, -1)  # (members, rows, J), (members, rows, J, P)
-            whole = np.zeros((*r.shape, self.count), complex)
+            whole = np.zeros((*r.shape, len(x)), complex)
             for p in range(d.shape[-1]):  # an unknown may come in through two factors
                 member = np.arange(len(r))
                 whole[member, ..., found.unknown[:, p]] += d[..., p]
             residuals += [r.real.ravel(), r.imag.ravel()]
-            rows += [whole.real.reshape(-1, self.count), whole.imag.reshape(-1, self.count)]
+            rows += [whole.real.reshape(-1, len(x)), whole.imag.reshape(-1, len(x))]
         known = self.root > 0
         residuals.append((self.root * (x - self.mean))[known])
         rows.append(np.diag(self.root)[known])
-        return np.concatenate(residuals), np.concatenate(rows)
+        return np.concatenate(residuals), np.concatenate(rows)[:, self.live]
 
     def residuals(self, x: np.ndarray) -> np.ndarray:
         """The first of both."""
@@ -83,12 +94,14 @@ class Interval:
         return self(x)[1]
 
 
-def minimise(
-    algorithm: str, interval: Interval, x: np.ndarray, max_iter: int, tol: float
-) -> tuple[np.ndarray, Status, int]:
-    """The minimum that a package finds from x, what it says of it, and its iterations. Tolerances of packages are relative to
+def minimise(algorithm: str, interval: Interval, max_iter: int, tol: float) -> tuple[np.ndarray, Status, int]:
+    """The minimum that a package finds, what it says of it, and its iterations. Tolerances of packages are relative to
     chi2 or to the unknowns, ours to errors of the unknowns: theirs have to be tighter."""
-    return _MINIMISERS[algorithm](interval, x, 10 * max_iter, max(1e-6 * tol, 1e-15))
+    start = interval.origin[interval.live]
+    if not start.size:
+        return interval.origin, Status.CONVERGED, 0
+    x, status, iterations = _MINIMISERS[algorithm](interval, start, 10 * max_iter, max(1e-6 * tol, 1e-15))
+    return interval.all(x), status, iterations
 
 
 def _scipy(interval: Interval, x: np.ndarray, max_iter: int, tol: float) -> tuple[np.ndarray, Status, int]:
