@@ -67,6 +67,15 @@ def local(xp: Any, eq: Equations, atom_unknown: np.ndarray, atoms: Any, second: 
     return Local(r, d, unknown, bend)
 
 
+def by_factors(eq: Equations, u: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Residuals (members, rows, J, S) at atoms u (atoms, J, S), and their derivatives by each local factor."""
+    form, R = eq.form, eq.R[0] + 1j * eq.R[1]
+    x = _turned(np, u[form.factor_atom], form.factor_conj, 2)
+    towards = lambda phi: np.einsum("nkajs,najs->nkjs", R, phi)  # noqa: E731
+    by = [towards(_products(np, form, x, (f,))) for f in range(x.shape[1])]
+    return eq.y[0] + 1j * eq.y[1] + towards(_products(np, form, x, ())), by
+
+
 def normal(xp: Any, problem: Problem, atoms: Any, second: bool = False) -> tuple[Any, Any, Any]:
     """H (count, count, S), g (count, S) and chi2 (S,); with `second`, H is half the Hessian of chi2."""
     S = atoms[0].shape[-1]
@@ -160,7 +169,7 @@ def _complex(problem: Problem, theta: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return ur + 1j * ui, tr + 1j * ti
 
 
-def intervals(problem: Problem, where: slice) -> Problem:
+def intervals(problem: Problem, where: slice | np.ndarray) -> Problem:
     """The equations of some intervals only (the atoms of the result are still those of all)."""
     cut = [
         replace(

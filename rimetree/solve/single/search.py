@@ -5,6 +5,7 @@
   starts, in the middle and near both ends, begin from afar, so that it tells something if they lead to the same minimum.
 - **From the leading eigenvector of the data** (see `leading`), for real gains: no small step changes a sign.
 - **From afar**: unknowns moved by up to half a turn of what they change, complex gains and signs turned at random.
+- **With single stations elsewhere** (see `relocate`), the others as they are: last, since most of them are right by then.
 
 Asked are intervals whose chi2 is above noise, and those of which it would not tell, since so much noise hides what a wrong minimum
 leaves. The lowest chi2 is kept, if it is so by more than a tenth of the misfit, and of equal ones the nearest to where all began. It
@@ -27,6 +28,7 @@ from .doubt import FAILED, SIGNIFICANT, doubtful, excess, least
 from .leading import leading
 from .lm import solve
 from .problem import Problem
+from .relocate import relocated
 
 Window = Sequence[np.ndarray]
 """Stages of a start, masks (J, S) of the cells that are used, from few to half of them."""
@@ -56,6 +58,9 @@ FAR = 2
 AGREED = 2
 """Other starts that have to lead to a minimum far above noise."""
 
+MOVES = 4
+"""Most fits of an interval from where stations were moved."""
+
 TIGHT, LOOSE = 0.1, 1e-4
 """What ties the first and later windows to where they begin, as parts of the signal's power per reach."""
 
@@ -73,29 +78,53 @@ def search(
     lowest. Gains that enter as complex numbers find their way from anywhere: nothing is done for these."""
     if not searchable(part):
         return outcome
-    mine, fitted = part.unknowns, slice(None) if part.fitted is None else part.fitted
     starts, agreed = Starts(part, given, windows, settings), np.zeros(part.intervals, int)
     for begin in starts:
         asked = uncertain(part, outcome) & (agreed < np.where(ambiguous(part, outcome), AGREED, 1))
         if not asked.any():
             break
-        found, few = theta.copy(), _only(part, asked)
-        found[mine[fitted]] = np.where(asked, begin(few)[fitted], theta[mine[fitted]])
-        second = solve(few, found, settings)
-        second.iterations += outcome.iterations
-        second.chi2_start[:] = outcome.chi2_start
-        good = asked & (second.status == Status.CONVERGED)
-        margin = np.maximum(np.maximum(least(outcome, settings), least(second, settings)), EXACT * part.power())
-        above = excess(second.chi2, second.dof) > SIGNIFICANT
-        alike = np.where(above, np.maximum(margin, ALIKE * (outcome.chi2 - outcome.dof)), margin)
-        lower = good & (~(second.chi2 >= outcome.chi2 - alike) | np.isin(outcome.status, FAILED))
-        same = good & ~lower & (np.abs(second.chi2 - outcome.chi2) <= margin)
+        outcome, lower, same = _attempt(part, theta, outcome, starts, asked, begin(_only(part, asked)))
         agreed = np.where(lower, 0, agreed + same)
-        lower |= same & (starts.distance(found) < starts.distance(theta) - NEARER)
-        theta[mine] = np.where(lower, found[mine], theta[mine])
-        outcome = outcome.merged(second, lower)
+    if not part.linear:
+        outcome, moved = _each(part, theta, outcome, starts)
+        agreed[moved] = 0
     outcome.status[ambiguous(part, outcome) & (agreed < AGREED)] = Status.AMBIGUOUS
     return outcome
+
+
+def _each(part: Problem, theta: np.ndarray, outcome: Outcome, starts: Starts) -> tuple[Outcome, np.ndarray]:
+    """Move single stations of uncertain intervals to where they fit better, as long as there are such; (S,) where that led lower."""
+    asked, moved = uncertain(part, outcome), np.zeros(part.intervals, bool)
+    for _ in range(MOVES):
+        if not asked.any():
+            break
+        found = theta.copy()
+        enough = least(outcome, starts.own) + EXACT * part.power()
+        asked = relocated(part, found, starts.given, asked, starts.reach, enough)
+        outcome, asked, _ = _attempt(part, theta, outcome, starts, asked, found[part.unknowns])
+        moved |= asked
+    return outcome, moved
+
+
+def _attempt(
+    part: Problem, theta: np.ndarray, outcome: Outcome, starts: Starts, asked: np.ndarray, begin: np.ndarray
+) -> tuple[Outcome, np.ndarray, np.ndarray]:
+    """Fit the intervals `asked` (S,) from `begin` (unknowns, S), and keep in theta what is better; (S,) where it is lower, and the same."""
+    mine, fitted, settings = part.unknowns, slice(None) if part.fitted is None else part.fitted, starts.own
+    found = theta.copy()
+    found[mine[fitted]] = np.where(asked, begin[fitted], theta[mine[fitted]])
+    second = solve(_only(part, asked), found, settings)
+    second.iterations += outcome.iterations
+    second.chi2_start[:] = outcome.chi2_start
+    good = asked & (second.status == Status.CONVERGED)
+    margin = np.maximum(np.maximum(least(outcome, settings), least(second, settings)), EXACT * part.power())
+    above = excess(second.chi2, second.dof) > SIGNIFICANT
+    alike = np.where(above, np.maximum(margin, ALIKE * (outcome.chi2 - outcome.dof)), margin)
+    lower = good & (~(second.chi2 >= outcome.chi2 - alike) | np.isin(outcome.status, FAILED))
+    same = good & ~lower & (np.abs(second.chi2 - outcome.chi2) <= margin)
+    nearer = same & (starts.distance(found) < starts.distance(theta) - NEARER)
+    theta[mine] = np.where(lower | nearer, found[mine], theta[mine])
+    return outcome.merged(second, lower | nearer), lower, same
 
 
 def searched_before(part: Problem, outcome: Outcome, earlier: Outcome, settings: Settings) -> Outcome:
@@ -152,7 +181,7 @@ class Starts:
     """The other starts of a component, and how far from `given` (unknowns of the whole, S) others lead."""
 
     def __init__(self, part: Problem, given: np.ndarray, windows: Sequence[Window], settings: Settings) -> None:
-        self.part, self.given = part, given
+        self.part, self.given, self.own = part, given, settings
         self.windows = () if part.linear else windows
         self.settings = replace(settings, tol=max(COARSE, settings.tol), reference="", algorithm="lm")
         self.reals = _reals(part)

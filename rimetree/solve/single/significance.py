@@ -62,11 +62,11 @@ def lost(
     if gains.size:
         ur, ui, tr, ti = (a[gains] for a in atoms)
         unknown = problem.atom_unknown[gains]
-        own, single = (np.where((unknown >= 0)[..., None], a[unknown] * scale, 0) for a in (variance, alone))
-        power = ur**2 + ui**2
         along = np.isin(unknown[:, 0], problem.retract.gains)[:, None]  # variances are along and across the value
         atom, parameter = np.nonzero(unknown >= 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):  # what ran away is infinite
+            own, single = (np.where((unknown >= 0)[..., None], a[unknown] * scale, 0) for a in (variance, alone))
+            power = ur**2 + ui**2
             there = np.where(power > 0, power, np.nan)
             radial = (ur[:, None] * tr + ui[:, None] * ti) ** 2 * own[:, :, None]
             error = (radial.sum(1) / there).mean(1)
