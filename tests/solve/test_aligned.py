@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from rimetree.solve.reduce.aligned import rows_of
+from rimetree.solve.reduce.aligned import aligned
 from rimetree.solve.reduce.sources import PlaneTable, Sources
 from rimetree.solve.reduce.sums import ElementTable, accumulate, empty_gram, prepare
 from rimetree.solve.reduce.turns import turns
@@ -90,7 +90,7 @@ def taken(columns: Columns) -> bool:
     """Whether the columns are read as they lie."""
     planes, sources, rows, elements = columns.tables()
     data = columns.tcell, columns.fcell, columns.flags, columns.weights
-    return rows_of(*prepare(planes, sources, rows, elements, *data)) is not None
+    return aligned(*prepare(planes, sources, rows, elements, *data)) is not None
 
 
 @pytest.mark.parametrize("ncorr", [1, 2, 4])

@@ -22,10 +22,10 @@ LEAF = {**OPTIONS, "forceinline": True}
 """For loops within kernels: a call per line of data would cost as much as the loop."""
 
 
-uint8s, int32s, int64s, float32s, float64s, after, peek, poke, _pick, _split, _merge = (
+uint8s, int32s, int64s, float32s, float64s, after, peek, poke, fetch, _pick, _split, _merge = (
     Intrinsic(__name__, name)
     for name in (
-        "uint8s", "int32s", "int64s", "float32s", "float64s", "after", "peek", "poke", "pick", "split", "merge",
+        "uint8s", "int32s", "int64s", "float32s", "float64s", "after", "peek", "poke", "fetch", "pick", "split", "merge",
     )
 )  # fmt: skip
 """Instructions; `memory_code` says what each does."""

@@ -19,12 +19,13 @@ sum."""
 
 class SourceArrays(NamedTuple):
     """A table of sources: address; whether float64; whether column (else grid); strides over row or member, slot,
-    channel, in reals."""
+    channel, in reals; correlation (of a column)."""
 
     address: np.ndarray
     double: np.ndarray
     column: np.ndarray
     strides: np.ndarray
+    corr: np.ndarray
 
 
 class Sources:
@@ -32,7 +33,7 @@ class Sources:
     alive."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, bool, bool, tuple[int, int, int]]] = []
+        self._rows: list[tuple[int, bool, bool, tuple[int, int, int], int]] = []
         self._memory: list[np.ndarray] = []
 
     def column(self, array: np.ndarray, corr: int) -> int:
@@ -47,7 +48,7 @@ class Sources:
             )
         array = _aligned(array)
         row, chan, step = array.strides
-        return self._add(array, 0 if corr < 0 else array.ctypes.data + corr * step, True, (row, 0, chan))
+        return self._add(array, 0 if corr < 0 else array.ctypes.data + corr * step, True, (row, 0, chan), corr)
 
     def plane(self, array: np.ndarray) -> int:
         """An array (members or 1, slots or 1, channels or 1): an axis of extent 1 stands for any extent. Complex arrays
@@ -59,9 +60,10 @@ class Sources:
         strides = [0 if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)]
         return self._add(array, array.ctypes.data, False, (strides[0], strides[1], strides[2]))
 
-    def _add(self, array: np.ndarray, address: int, column: bool, strides: tuple[int, int, int]) -> int:
+    def _add(self, array: np.ndarray, address: int, column: bool, strides: tuple[int, int, int], corr: int = -1) -> int:
         real = array.itemsize // 2
-        self._rows.append((address, real == 8, column, (strides[0] // real, strides[1] // real, strides[2] // real)))
+        own = strides[0] // real, strides[1] // real, strides[2] // real
+        self._rows.append((address, real == 8, column, own, corr))
         self._memory.append(array)
         return len(self._rows) - 1
 
@@ -88,6 +90,7 @@ class Sources:
             np.array([r[1] for r in self._rows], np.bool_),
             np.array([r[2] for r in self._rows], np.bool_),
             np.array([r[3] for r in self._rows], np.int64).reshape(-1, 3),
+            np.array([r[4] for r in self._rows], np.int64),
         )
 
 
@@ -141,3 +144,4 @@ class Planes(NamedTuple):
     double: np.ndarray
     column: np.ndarray
     strides: np.ndarray
+    corr: np.ndarray

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..algebra.threads import in_turns
-from .aligned import add_rows, rows_of
+from .aligned import aligned
 from .gram import SAMPLES, Job, add_lines
+from .more_planes import add_pairs, pairs_of
+from .one_plane import add_rows, rows_of
 from .pseudo import fill_direct, fill_factor
 from .sources import Planes, PlaneTable, Sources
 from .turns import BLOCK, turns
@@ -90,11 +92,13 @@ def accumulate(
         return 0
     members = count.shape[1]
     pieces = turns(job.tcell, rows, members, max(1, SAMPLES // (BLOCK * len(fcell))), landed)
-    columns = rows_of(planes, job)
-    if columns is None:
+    found = aligned(planes, job)
+    if found is None:
         return sum(in_turns(add_lines, address, count, planes, job, pieces))
-    # These sums are made faster than a thread reads: it has a core to itself.
-    return sum(in_turns(add_rows, columns, address, count, planes, job, pieces, spare=int(landed is not None)))
+    rest = address, count, planes, job, pieces
+    if found.single:  # made faster than a thread reads: it has a core to itself
+        return sum(in_turns(add_rows, rows_of(found, job), *rest, spare=int(landed is not None)))
+    return sum(in_turns(add_pairs, pairs_of(found, job), *rest))
 
 
 def direct(

@@ -1,4 +1,4 @@
-"""The instructions of `aligned`, for LLVM. Imported by the compiler only: it needs numba."""
+"""The instructions of `packed`, for LLVM. Imported by the compiler only: it needs numba."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numba.extending import intrinsic
 
 from ..algebra.simd import LANES
 from ..algebra.simd_code import vec
-from .aligned import GROUP
 from .gram import MOST
+from .packed import GROUP
 
 _INDEX = ir.IntType(32)
 _PAIRS = ir.Constant(ir.VectorType(_INDEX, LANES), [k // 2 for k in range(LANES)])
@@ -76,11 +76,28 @@ def counted(typingctx: Any, weights: Any, flags: Any) -> Any:
 
 
 @intrinsic
-def swapped(typingctx: Any, x: Any) -> Any:
-    """Real and imaginary parts changed over."""
+def plain(typingctx: Any, address: Any) -> Any:
+    """Four complex64 numbers, real and imaginary parts in turn, as float64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        places = ir.Constant(ir.VectorType(_INDEX, LANES), [k ^ 1 for k in range(LANES)])
-        return builder.shuffle_vector(args[0], args[0], places)
+        return builder.fpext(_read(builder, args[0], ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES))
 
-    return vec(x), codegen
+    return vec(types.int64), codegen
+
+
+def _exchange(distance: int, text: str) -> Any:
+    @intrinsic
+    def operation(typingctx: Any, x: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            places = ir.Constant(ir.VectorType(_INDEX, LANES), [k ^ distance for k in range(LANES)])
+            return builder.shuffle_vector(args[0], args[0], places)
+
+        return vec(x), codegen
+
+    operation.__doc__ = text
+    return operation
+
+
+swapped = _exchange(1, "Real and imaginary parts changed over.")
+crossed = _exchange(2, "The first number and the second, the third and the fourth changed over.")
+halved = _exchange(4, "The first two numbers and the last two changed over.")
