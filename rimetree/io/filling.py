@@ -97,7 +97,8 @@ class Filling:
         if rows.size:
             wanted = self.raster.T
             there = np.isin(wanted, rows) if rows.size < self.asked else wanted >= 0
-            index.T[there] = np.searchsorted(rows, wanted[there])
+            found = wanted[there]
+            index.T[there] = np.arange(rows.size) if (found == rows).all() else np.searchsorted(rows, found)
         self.landed = np.zeros(1, np.int64)
         self.weights = Weights(reader, shape, self.buffers, self.present) if self.weighted else None
         self.tile = Tile(

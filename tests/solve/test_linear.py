@@ -7,7 +7,7 @@ import pytest
 
 from rimetree.solve.algebra.cholesky import cholesky, factor, inverse_diagonal, substitute, substitute_four, update
 from rimetree.solve.algebra.linear import block_steps, damped_step, finish
-from rimetree.solve.algebra.simd import LANES
+from rimetree.solve.algebra.simd import LANES, Room
 
 SIZES = [1, 2, 3, 4, 7, 12, 21, 86]
 
@@ -49,7 +49,7 @@ def test_an_unknown_without_data_stays_and_a_lane_that_fails_is_alone() -> None:
     assert delta[3, 2] == 0
     assert np.isfinite(np.delete(delta, [4, 6], 1)).all()
     variance, rank, condition = np.empty_like(g), np.empty(LANES, np.int32), np.empty(LANES)
-    null = finish(H, variance, rank, condition)
+    null = finish(H, variance, rank, condition, Room())
     assert rank.tolist() == [5, 5, 4, 5, 0, 5, 0, 5] or rank[[0, 1, 2, 3, 5, 7]].tolist() == [5, 5, 4, 5, 5, 5]
     assert np.isnan(variance[3, 2])
     assert not null[:, :, 6].any() or not np.isfinite(null[:, :, 6]).all()
@@ -118,7 +118,7 @@ def test_block_steps_solve_every_block_alone(n: int) -> None:
 def test_rank_null_space_and_errors_are_those_of_the_pseudo_inverse(n: int, nulls: int) -> None:
     matrices, H, _ = normal_matrices(n, nulls)
     variance, rank, condition = np.empty((n, LANES)), np.empty(LANES, np.int32), np.empty(LANES)
-    null = finish(H, variance, rank, condition)
+    null = finish(H, variance, rank, condition, Room())
     assert (rank == n - nulls).all()
     for v, own in enumerate(matrices):
         scale = 1 / np.sqrt(np.diag(own))

@@ -13,7 +13,7 @@ import numpy as np
 from ...kernels import kernel
 from .cholesky import cholesky, factor, inverse_diagonal, start_of, substitute, substitute_four, update
 from .eigen import eigh
-from .simd import KERNEL, LANES, aligned, choose, inverse, load, root, splat, store, vectors
+from .simd import KERNEL, LANES, Room, choose, inverse, load, root, splat, store, vectors
 
 RIDGE = 1e-10
 """Relative to the diagonal: makes a rank-deficient system factorable while its null directions stand out by 1/RIDGE."""
@@ -151,7 +151,7 @@ def turn_back(null, theta, gains):
 
 
 def finish(
-    H: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, team: bool = False
+    H: np.ndarray, variance: np.ndarray, rank: np.ndarray, condition: np.ndarray, room: Room, team: bool = False
 ) -> np.ndarray:
     """Rank, condition number, covariance diagonal and null space of H (packed), which is overwritten; by all threads where `team`.
 
@@ -161,7 +161,7 @@ def finish(
     pseudo-inverse but for RIDGE over its least eigenvalue.
     """
     n = len(variance)
-    a, scale = aligned(H.shape), aligned(variance.shape)
+    a, scale = room.any("H", len(H)), room.any("g", n)
     _ridged(H, a, scale)
     factor(a, n, team)
     q = _nulls(a, H, scale, rank, condition)

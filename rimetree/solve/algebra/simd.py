@@ -50,6 +50,26 @@ def vectors(count):
     return np.empty((count, LANES))
 
 
+class Room:
+    """Memory for vectors, by name and shape, kept for whoever needs the same next: fresh memory costs more than most work on it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
+
+    def zeros(self, name: str, *shape: int) -> np.ndarray:
+        """`shape` vectors of zeros."""
+        array = self.any(name, *shape)
+        array.fill(0.0)
+        return array
+
+    def any(self, name: str, *shape: int) -> np.ndarray:
+        """`shape` vectors of no matter what."""
+        key = name, shape
+        if key not in self._kept:
+            self._kept[key] = aligned((*shape, LANES))
+        return self._kept[key]
+
+
 def aligned(shape: tuple[int, ...], kind: type[np.floating[Any]] = np.float64) -> np.ndarray:
     """Zeros (..., LANES), aligned like those of `vectors`."""
     size, bytes_ = int(np.prod(shape)), np.dtype(kind).itemsize

@@ -56,7 +56,16 @@ def empty_gram(elements: ElementTable, members: int, tcells: int, fcells: int) -
     """Zero Gram matrices, and the zero number of complex data (elements, members, time cells, frequency cells)."""
     sizes = [int(n) + 1 for n in elements.ntheta]
     count = np.zeros((len(sizes), members, tcells, fcells), np.int64)
-    return [np.zeros((members, tcells, n, n, fcells)) for n in sizes], count
+    alike = {n: iter(np.zeros((sizes.count(n), members, tcells, n, n, fcells))) for n in set(sizes)}
+    return [next(alike[n]) for n in sizes], count
+
+
+def _side_by_side(gram: Gram) -> np.ndarray:
+    """Gram matrices of one size, with elements and members in one axis; as `empty_gram` made them without a copy."""
+    base = gram[0].base
+    if base is not None and base.size == sum(g.size for g in gram) and all(g.base is base for g in gram):
+        return base.reshape(-1, *gram[0].shape[1:])
+    return np.concatenate(gram)
 
 
 def accumulate(
@@ -147,7 +156,7 @@ def factors(gram: Gram, count: np.ndarray, nst: int, njt: int, nsf: int, njf: in
     for size in {g.shape[2] for g in gram}:  # elements of one size together: a call costs more than a few members
         same = [e for e, g in enumerate(gram) if g.shape[2] == size]
         out = empty_lanes(len(same) * members, size - 1, size - 1, (nst * nsf, njt * njf))
-        in_turns(fill_factor, np.concatenate([gram[e] for e in same]), out, njt, nsf, njf)
+        in_turns(fill_factor, _side_by_side([gram[e] for e in same]), out, njt, nsf, njf)
         for i, e in enumerate(same):
             rr, ri, yr, yi, constant, _ = (a[i * members : (i + 1) * members] for a in out)
             result[e] = rr, ri, yr, yi, constant, used[e]

@@ -20,9 +20,6 @@ from ...blas import alone
 ALIKE = 1e-3
 """Two unit directions are the same where they differ by less."""
 
-PARTITIONS = 4096
-"""Most groups by qualifier that are tried."""
-
 NUMBERED, SAID = re.compile(r" \(coefficient \d+\)"), 4
 """What is said of a coefficient other than the first, and of how many in words of their own."""
 
@@ -164,18 +161,17 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     alive[first] = alive[first + 1] = alive[first] | alive[first + 1]
     words: list[str] = []
     turns: list[Turn] = []
-    for text, directions in _products(meaning, matrices, theta, alive):
+    for text, directions in _products(meaning, matrices, theta, alive, space.shape[1]):
         inside = [d / unit for d in directions]
-        if space.shape[1] >= len(inside) and all(_inside(d, space) for d in inside):
+        if all(_inside(d, space) for d in inside):
             words.append(text)
             space = _without(space, inside)
-    for moves in _partitions(meaning, matrices, theta, alive):
+    for moves in _partitions(meaning, matrices, theta, alive, space.shape[1]):
         group = [m.over(unit) for m in moves]
-        own = [m for m in group if _inside(m.direction, space)]
-        if len(own) == len(group):
-            words += [str(m) for m in own]
-            turns += [t for m in own if (t := _turn([m]))]
-            space = _without(space, [m.direction for m in own])
+        if all(_inside(m.direction, space) for m in group):
+            words += [str(m) for m in group]
+            turns += [t for m in group if (t := _turn([m]))]
+            space = _without(space, [m.direction for m in group])
     moves = [*_matrix_moves(meaning, matrices, theta, alive), *_label_moves(meaning, matrices, theta, alive)]
     combined, more, space = _combined([m.over(unit) for m in moves], space)
     words += combined
@@ -234,8 +230,11 @@ def _label_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, aliv
         yield from _moves(meaning, theta, chosen, str(nodes[0]) if len(nodes) == 1 else f"all {name}")
 
 
-def _partitions(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[list[_Move]]:
-    """Moves of one kind for each value of a qualifier of a label, such as the phases of all gains of each direction."""
+def _partitions(
+    meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray, most: int
+) -> Iterator[list[_Move]]:
+    """Moves of one kind for each of at most `most` values of a qualifier of a label, such as the phases of all gains of each
+    direction."""
     label = _labels(meaning)
     alive = alive & ~_of_matrix(matrices, len(theta))
     for name in dict.fromkeys(label[alive].tolist()):
@@ -245,7 +244,7 @@ def _partitions(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive
         for place in range(depth if depth > 1 else 0):
             values = np.array([p[place] for p in parts])
             distinct = dict.fromkeys(values.tolist())
-            if not 1 < len(distinct) <= PARTITIONS // len(theta) + 8:
+            if not 1 < len(distinct) <= most:
                 continue
             kinds: dict[str, list[_Move]] = {}
             for value in distinct:
@@ -259,10 +258,10 @@ def _partitions(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive
 
 
 def _products(
-    meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray
+    meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray, most: int
 ) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Scale and phase between two labels, for each of the qualifiers that they have in common: factors of a product of which
-    only the product is known."""
+    """Scale and phase between two labels, for each of the qualifiers that they have in common, at most `most`: factors of a
+    product of which only the product is known."""
     alive = alive & ~_of_matrix(matrices, len(theta)) & (meaning.part > 0)
     parts = np.array([node.partition(":") for node in meaning.node.tolist()])
     found: dict[str, list[str]] = {}
@@ -270,7 +269,7 @@ def _products(
         found.setdefault(label, []).append(qualifier)
     for one, other in combinations(found, 2):
         common = [q for q in found[one] if q in found[other]]
-        if len(common) < len(found[one]) or len(common) < 2:
+        if len(common) < len(found[one]) or not 2 <= len(common) <= most:
             continue
         for kind in ("phase", "scale"):
             directions = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...status import Status
 from ..algebra.linear import damped_step_of_all, finish, turn, turn_back
-from ..algebra.simd import LANES, aligned
+from ..algebra.simd import LANES, Room, aligned
 from ..algebra.threads import in_turns, shared, threads
 from .bounds import Prior, add_prior, hold, pin, release
 from .fit import Fit
@@ -20,26 +20,26 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Block:
-    """Eight intervals (or fewer at the end) of a fit, from `s0`."""
+    """Eight intervals (or fewer at the end) of a fit, from `s0`. Its `room` may be that of a block that has ended."""
 
-    def __init__(self, fit: Fit, s0: int) -> None:
-        self.fit, self.s0 = fit, s0
+    def __init__(self, fit: Fit, s0: int, room: Room | None = None) -> None:
+        self.fit, self.s0, self.room = fit, s0, room or Room()
         self.where = slice(s0, min(s0 + LANES, fit.problem.intervals))
         self.count = self.where.stop - s0
-        self.data = aligned((int(fit.tables.first[-1, 6]), LANES))
+        self.data = self.room.zeros("data", int(fit.tables.first[-1, 6]))
         for eq, first in zip(fit.problem.equations, fit.tables.first[:, 6], strict=False):
             pack(*eq.R, *eq.y, s0, self.data, first)
         n = fit.problem.count
         theta = self._padded(fit.theta[fit.problem.unknowns])
+        zeros = self.room.zeros
         status = np.full(LANES, Status.NO_DATA, np.uint8)
         status[: self.count] = fit.status[self.where]
-        self.parts: list[Part] = []
         self.course = Course(
             theta,
             theta.copy(),
-            aligned((n, LANES)),
-            aligned((n * (n + 1) // 2, LANES)),
-            aligned((n, LANES)),
+            zeros("step", n),
+            zeros("normal", n * (n + 1) // 2),
+            zeros("slope", n),
             np.full((1, LANES), np.nan),
             np.full((1, LANES), np.nan),
             self._padded(fit.constant[None]),
@@ -73,9 +73,7 @@ class Block:
     def evaluate(self, atoms: tuple[np.ndarray, ...], k: int, team: bool = False) -> Part:
         """H, g and chi2, given those `lanes`; by all threads where `team`."""
         tables, blocks_only, number = self.fit.tables, bool(k < self.course.alternations[0]), threads() if team else 1
-        while len(self.parts) < number:
-            self.parts.append((aligned(self.course.H.shape), aligned(self.course.g.shape), np.empty((1, LANES))))
-        parts = self.parts[:number]
+        parts = [self.scratch(chunk) for chunk in range(number)]
 
         def task(chunk: int) -> None:
             normal(tables, self.data, *atoms, *parts[chunk], blocks_only, chunk, number)
@@ -86,6 +84,12 @@ class Block:
             in_turns(add_part, H, g, part[0], part[1], tables, blocks_only)
             chi2 += part[2]
         return H, g, chi2
+
+    def scratch(self, chunk: int = 0) -> Part:
+        """Room for H, g and chi2."""
+        name = str(chunk or "")
+        H, g = self.course.H, self.course.g
+        return self.room.any("H" + name, len(H)), self.room.any("g" + name, len(g)), self.room.any("chi2" + name, 1)
 
     def advance(self, k: int, part: Part, team: bool = False) -> bool:
         """Take an evaluation; whether another is needed."""
@@ -123,7 +127,7 @@ class Block:
         turn(course.H, course.theta, turned)
         hold(bounds, course.theta, course.H, course.g, held)
         pin(course.H, pins)
-        null: np.ndarray = finish(course.H, variance, rank, condition, team)
+        null: np.ndarray = finish(course.H, variance, rank, condition, self.room, team)
         release(bounds, held, variance)
         turn_back(null, course.theta, turned)
         return null

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...status import Status
+from ..algebra.simd import Room
 from ..algebra.threads import shared, threads
 from ..result.outcome import Outcome
 from ..settings import Settings
@@ -52,12 +53,14 @@ def _apart(fit: Fit) -> None:
     if not fit.problem.linear:
         _steps(fit)
         return
-    atoms = fit.problem.atoms(fit.theta)
+    atoms, free = fit.problem.atoms(fit.theta), [Room() for _ in range(threads())]
 
     def task(s0: int) -> None:
-        block = Block(fit, s0)
-        fit_linear(block.course, fit.rules, fit.tables, block.data, block.lanes(atoms), fit.problem.atom_unknown)
+        block = Block(fit, s0, free.pop())
+        own = block.course, fit.rules, fit.tables, block.data, block.lanes(atoms), fit.problem.atom_unknown
+        fit_linear(*own, *block.scratch())
         block.end()
+        free.append(block.room)
 
     shared(task, fit.starts)
 

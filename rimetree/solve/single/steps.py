@@ -16,7 +16,7 @@ from ...kernels import kernel
 from ...status import Status
 from ..algebra.cholesky import start_of
 from ..algebra.linear import block_steps, damped_step
-from ..algebra.simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store, vectors
+from ..algebra.simd import INLINE, KERNEL, LANES, choose, inverse, load, root, splat, store
 from .bounds import Bounds, Prior, add_prior, bounded_step, clip
 from .normal import normal
 from .retract import retract
@@ -296,9 +296,9 @@ def linear_atoms(origin, trial, atoms, unknown, ur, ui):
 
 
 @kernel(**KERNEL)
-def fit_linear(course, rules, t, data, atoms, unknown):
-    """A whole fit where atoms are linear in the unknowns: `atoms` are their values and derivatives at the start."""
-    H, g, chi2 = vectors(course.H.shape[0]), vectors(course.g.shape[0]), np.empty((1, LANES))
+def fit_linear(course, rules, t, data, atoms, unknown, H, g, chi2):
+    """A whole fit where atoms are linear in the unknowns: `atoms` are their values and derivatives at the start; H, g and chi2 are
+    scratch."""
     ur, ui, origin = np.empty_like(atoms[0]), np.empty_like(atoms[1]), course.theta.copy()
     k, more = np.int64(0), True  # a literal 0 would compile everything below twice
     while more:
