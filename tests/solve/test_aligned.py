@@ -18,51 +18,79 @@ MEMBERS = np.array([3, 0, 4], np.int32)
 """Baseline of each equation."""
 
 
-class Columns:
-    """Random columns with holes, and the equations a * X + b * D per correlation as tables."""
+Element = list[tuple[int, int]]
+"""Column and correlation of its planes, the constant part last: that of the data, which is the last column."""
 
-    def __init__(self, ncorr: int, fcell: np.ndarray, seed: int = 0) -> None:
+
+def diagonal(ncorr: int, models: int = 1) -> list[Element]:
+    """Sum of a_k X_k + b D, each correlation by itself."""
+    return [[(k, corr) for k in range(models + 1)] for corr in range(ncorr)]
+
+
+def full(ncorr: int, models: int = 1) -> list[Element]:
+    """The same with all correlations of the models in each."""
+    return [[*((k, c) for k in range(models) for c in range(ncorr)), (models, corr)] for corr in range(ncorr)]
+
+
+class Columns:
+    """Random columns with holes, and the equations of some `elements` as tables."""
+
+    def __init__(self, ncorr: int, fcell: np.ndarray, elements: list[Element] | None = None, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
+        self.elements = elements or diagonal(ncorr)
         self.ncorr, self.fcell, self.tcell = ncorr, fcell.astype(np.int32), np.array([0, -1, 1], np.int32)
-        shape = (BASELINES * SLOTS, CHANNELS, ncorr)
+        shape = (BASELINES * SLOTS, len(fcell), ncorr)
         self.rows = rng.permutation(shape[0]).reshape(BASELINES, SLOTS).astype(np.int32)
         self.rows[0, 0] = -1
-        self.model, self.data = ((rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("c8") for _ in range(2))
+        count = max(max(planes)[0] for planes in self.elements) + 1
+        self.columns = [(rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype("c8") for _ in range(count)]
         self.weights = rng.uniform(0.5, 2, shape).astype(np.float32)
         self.flags = (rng.random(shape) < 0.2).astype(np.uint8)
         for bad in (0, -1, np.nan, np.inf):
             self.weights[rng.random(shape) < 0.05] = bad
-        self.coef = np.array([[1.5 - 2j, -1]] * ncorr)
+        self.coef = [[1.5 - 2j + k for k in range(len(planes) - 1)] + [-1] for planes in self.elements]
+
+    def even_out(self) -> None:
+        """Give all correlations the flags and weights of the first."""
+        self.weights[:], self.flags[:] = self.weights[..., :1], self.flags[..., :1]
 
     def tables(self) -> tuple[PlaneTable, Sources, np.ndarray, ElementTable]:
-        sources, n = Sources(), self.ncorr
-        for column in (self.model, self.data):
-            for corr in range(n):
+        sources = Sources()
+        for column in self.columns:
+            for corr in range(self.ncorr):
                 sources.column(column, corr)
+        factors = np.array([k * self.ncorr + c for planes in self.elements for k, c in planes], np.int32)
+        count, size = len(factors), max(map(len, self.elements))
+        steps = np.arange(count + 1, dtype=np.int32)
         planes = PlaneTable(
-            np.arange(2 * n + 1, dtype=np.int32), self.coef.T.ravel(), np.arange(2 * n + 1, dtype=np.int32),
-            np.arange(2 * n, dtype=np.int32), np.zeros(2 * n, bool), np.tile(MEMBERS, (2 * n, 1)),
-        )  # fmt: skip
-        corrs = np.arange(n, dtype=np.int32)
+            steps, np.concatenate(self.coef), steps, factors, np.zeros(count, bool), np.tile(MEMBERS, (count, 1))
+        )
+        last = np.cumsum([len(planes) for planes in self.elements]) - 1
+        own = np.array([planes[-1][1] for planes in self.elements], np.int32)
+        wide = np.full((len(own), size - 1), -1, np.int32)
+        for e, planes_of in enumerate(self.elements):
+            wide[e, : len(planes_of) - 1] = last[e] + np.arange(1 - len(planes_of), 0)
         elements = ElementTable(
-            corrs[:, None], np.ones(n, np.int32), corrs + n, np.arange(n + 1, dtype=np.int32), corrs,
-            np.tile(MEMBERS, (n, 1)),
+            wide, (wide >= 0).sum(1).astype(np.int32), last.astype(np.int32), np.arange(len(own) + 1, dtype=np.int32), own,
+            np.tile(MEMBERS, (len(own), 1)),
         )  # fmt: skip
         return planes, sources, self.rows, elements
 
-    def expected(self, corr: int, member: int, t: int, f: int) -> tuple[np.ndarray, int, int]:
+    def expected(self, e: int, member: int, t: int, f: int) -> tuple[np.ndarray, int, int]:
         """Gram matrix of one cell, the number of data in it, and of data lost because they are not finite."""
-        gram, used, lost = np.zeros((2, 2), complex), 0, 0
+        planes, used, lost = self.elements[e], 0, 0
+        gram, own = np.zeros((len(planes),) * 2, complex), planes[-1][1]
         for slot in np.flatnonzero(self.tcell == t):
             row = self.rows[MEMBERS[member], slot]
             for c in np.flatnonzero(self.fcell == f) if row >= 0 else ():
-                weight = self.weights[row, c, corr]
-                if self.flags[row, c, corr] or not 0 < weight < np.inf:
+                weight = self.weights[row, c, own]
+                if self.flags[row, c, own] or not 0 < weight < np.inf:
                     continue
-                values = self.coef[corr] * [self.model[row, c, corr], self.data[row, c, corr]]
+                values = np.array([self.columns[k][row, c, corr] for k, corr in planes], complex)
                 if not np.isfinite(values).all():
                     lost += 1
                     continue
+                values = values * self.coef[e]
                 gram += 2 * float(weight) * np.outer(values.conj(), values)
                 used += 1
         return gram, used, lost
@@ -75,13 +103,13 @@ def check(columns: Columns) -> None:
     data = columns.tcell, columns.fcell, columns.flags, columns.weights
     lost = accumulate(gram, count, planes, sources, rows, elements, *data)
     total = 0
-    for corr, member, t, f in np.ndindex(columns.ncorr, len(MEMBERS), 2, nf):
-        expected, used, dropped = columns.expected(corr, member, t, f)
-        own = gram[corr][member, t, :, :, f]
-        np.testing.assert_allclose(own[0, 0], expected[0, 0].real, rtol=1e-12)
-        np.testing.assert_allclose(own[1, 1], expected[1, 1].real, rtol=1e-12)
-        np.testing.assert_allclose(own[0, 1] + 1j * own[1, 0], expected[0, 1], rtol=1e-11)
-        assert count[corr, member, t, f] == used
+    for e, member, t, f in np.ndindex(len(gram), len(MEMBERS), 2, nf):
+        expected, used, dropped = columns.expected(e, member, t, f)
+        own = gram[e][member, t, :, :, f]
+        scale = 1e-12 * np.sqrt(np.outer(*[expected.diagonal().real] * 2)).max(initial=1)
+        np.testing.assert_allclose(np.triu(own), np.triu(expected.real), rtol=1e-12, atol=scale)
+        np.testing.assert_allclose(np.tril(own, -1).T, np.triu(expected.imag, 1), rtol=1e-12, atol=scale)
+        assert count[e, member, t, f] == used
         total += dropped
     assert lost == total
 
@@ -103,11 +131,52 @@ def test_sums_are_those_of_numpy(ncorr: int, fcell: np.ndarray) -> None:
 
 def test_values_that_are_not_finite_are_dropped_and_counted() -> None:
     columns = Columns(4, np.zeros(8))
-    columns.data[columns.rows[3, 0], 2, 1] = np.nan
-    columns.model[columns.rows[4, 2], 5, 3] = complex(0, np.inf)
+    columns.columns[-1][columns.rows[3, 0], 2, 1] = np.nan
+    columns.columns[0][columns.rows[4, 2], 5, 3] = complex(0, np.inf)
     columns.flags[columns.rows[[3, 4], [0, 2]], [2, 5], [1, 3]] = 0
     columns.weights[columns.rows[[3, 4], [0, 2]], [2, 5], [1, 3]] = 1
     assert taken(columns)
+    check(columns)
+
+
+SHAPES = [
+    *((ncorr, diagonal(ncorr, models)) for ncorr in (1, 2, 4) for models in (2, 5, 7)),
+    *((ncorr, full(ncorr, models)) for ncorr in (2, 4) for models in (1, 2)),
+    (4, [[(0, 0), (1, 0)], [(0, 3), (0, 1), (1, 3)]]),  # elements of unlike sizes
+    (4, [[(0, 3), (1, 0)], [(0, 0), (1, 3)]]),  # models of the other correlation only
+    (4, [[(0, 1), (1, 1), (2, 1)]]),  # one correlation
+]
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("fcell", [np.zeros(8), np.repeat([0, -1, 1], [4, 4, 200])])  # longer than what is done at once
+@pytest.mark.parametrize(("ncorr", "elements"), SHAPES)
+def test_sums_of_several_planes_are_those_of_numpy(
+    ncorr: int, elements: list[Element], fcell: np.ndarray, even: bool
+) -> None:
+    columns = Columns(ncorr, fcell, elements)
+    if even:
+        columns.even_out()
+    assert taken(columns)
+    check(columns)
+
+
+@pytest.mark.parametrize("elements", [diagonal(4, 3), full(4)])
+def test_flagged_and_unflagged_values_that_are_not_finite(elements: list[Element]) -> None:
+    columns = Columns(4, np.zeros(8), elements)
+    for column in columns.columns:
+        column[columns.rows[3, 0], 2, 1], column[columns.rows[4, 2], 5, 3] = np.nan, complex(0, np.inf)
+    columns.flags[columns.rows[3, 0], 2], columns.flags[columns.rows[4, 2], 5] = 1, 0
+    columns.weights[columns.rows[4, 2], 5] = 1
+    assert taken(columns)
+    check(columns)
+
+
+def test_mostly_even_weights() -> None:
+    columns = Columns(4, np.zeros(200), full(4))
+    columns.even_out()
+    columns.weights[columns.rows[3, 0], 150, 2] *= 2
+    columns.flags[columns.rows[4, 0], 3, 1] ^= 1
     check(columns)
 
 
@@ -119,7 +188,7 @@ def test_other_shapes_take_the_general_way() -> None:
     assert not taken(each)
     check(each)
     wide = Columns(4, np.zeros(8))
-    wide.model = wide.model.astype(complex)
+    wide.columns[0] = wide.columns[0].astype(complex)
     assert not taken(wide)
     check(wide)
 
@@ -138,12 +207,12 @@ def test_sums_follow_a_reader(fcell: np.ndarray) -> None:
     columns.rows = np.sort(columns.rows.ravel()).reshape(SLOTS, -1).T.copy()
     columns.tcell = np.array([0, 0, 1], np.int32)
     expected = sums(columns, None)
-    filled, landed = columns.data.copy(), np.zeros(1, np.int64)
-    columns.data[:] = 1e6  # not read yet
+    filled, landed = columns.columns[-1].copy(), np.zeros(1, np.int64)
+    columns.columns[-1][:] = 1e6  # not read yet
 
     def read() -> None:
         for row in range(len(filled)):
-            columns.data[row] = filled[row]
+            columns.columns[-1][row] = filled[row]
             landed[0] = row + 1
             time.sleep(0.002)
 

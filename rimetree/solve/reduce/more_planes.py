@@ -11,6 +11,7 @@ as they mostly have.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,18 @@ class Pairs(NamedTuple):
     """Vectors of a column to work on at once."""
 
 
+class Term(NamedTuple):
+    """Planes a <= b of an element: their columns, their correlations xor each other, and that of b xor that of the data."""
+
+    element: int
+    a: int
+    b: int
+    left: int
+    right: int
+    r: int
+    s: int
+
+
 class Product(NamedTuple):
     """Sums of a left column times a right one."""
 
@@ -82,47 +95,48 @@ class Product(NamedTuple):
 
 def pairs_of(found: Aligned, job: Job) -> Pairs:
     """What the kernel takes."""
+    terms = list(_terms(found, job.ntheta.tolist()))
+    uneven = {(t.left, t.right) for t in terms if t.s}
     own = np.ones(len(found.columns), np.int64)
-    uneven: set[tuple[int, int]] = set()
-    elements = list(
-        zip(found.column.tolist(), found.corr.tolist(), found.own.tolist(), job.ntheta.tolist(), strict=True)
-    )
-    met = [
-        (e, a, b, column[a], column[b], corr[a] ^ corr[b], corr[b] ^ q)
-        for e, (column, corr, q, n) in enumerate(elements)
-        for b in range(n + 1)
-        for a in range(b + 1)
-    ]
-    for *_, x, y, r, s in met:
-        own[x] &= r == s
-        own[y] &= s == 0
-        if s:
-            uneven.add((x, y))
     wanted: dict[Product, bool] = {}
     """Whether numbers change places."""
-    terms, coef = [], []
-    for e, a, b, x, y, r, s in met:
-        product, mixed = Product(x, y, s, UNEVEN if (x, y) in uneven else ALWAYS), (x, y) in uneven or r > 0
-        wanted[product] = wanted.get(product, False) or mixed
-        if (x, y) in uneven:
-            wanted[Product(x, y, 0, EVEN)] = True
+    for t in terms:
+        own[t.left] &= t.r == t.s
+        own[t.right] &= t.s == 0
+        product, apart = _product(t, uneven), (t.left, t.right) in uneven
+        wanted[product] = wanted.get(product, False) or apart or t.r > 0
+        if apart:
+            wanted[product._replace(s=0, when=EVEN)] = True
     rights: dict[tuple[int, int], set[int]] = {}
     for product in wanted:
         rights.setdefault((product.right, product.s), set()).add(product.when)
     groups, first, count = _groups(wanted, list(rights))
-    for e, a, b, x, y, r, s in met:
-        k, at = job.ntheta[e] + 1, first[Product(x, y, s, UNEVEN if (x, y) in uneven else ALWAYS)]
-        factor = 2 * found.coef[e, a].conj() * found.coef[e, b]  # w is twice the weight
-        terms.append([e, a * k + b, b * k + a, at + 2 * PLACE[r], found.corr[e, a]])
-        coef.append([factor.real, factor.imag])
+    place, coef = [], []
+    for t in terms:
+        k, corr = job.ntheta[t.element] + 1, found.corr[t.element, t.a]
+        place.append([t.element, t.a * k + t.b, t.b * k + t.a, first[_product(t, uneven)] + 2 * PLACE[t.r], corr])
+        coef.append(2 * found.coef[t.element, t.a].conj() * found.coef[t.element, t.b])  # w is twice the weight
     needed = [[*right, whens.pop() if len(whens) == 1 else ALWAYS] for right, whens in rights.items()]
     parts = [[first[p], first[p._replace(s=0, when=EVEN)]] for p in wanted if p.when == UNEVEN]
     room = 8 * LANES * (CORRELATIONS + len(own) + len(rights))
     return Pairs(
         np.stack([found.columns, own], 1), np.array(needed), np.array(groups), np.array(parts, np.int64).reshape(-1, 2),
-        np.array(terms), np.array(coef), found.own, (job.ntheta.astype(np.int64) + 1) ** 2, found.index, job.weights,
-        count + 1, max(1, CACHE // room),
+        np.array(place), np.array(coef).view(float).reshape(-1, 2), found.own, (job.ntheta.astype(np.int64) + 1) ** 2,
+        found.index, job.weights, count + 1, max(1, CACHE // room),
     )  # fmt: skip
+
+
+def _terms(found: Aligned, counts: list[int]) -> Iterator[Term]:
+    for e, count in enumerate(counts):
+        column, corr, own = found.column[e].tolist(), found.corr[e].tolist(), int(found.own[e])
+        for b in range(count + 1):
+            for a in range(b + 1):
+                yield Term(e, a, b, column[a], column[b], corr[a] ^ corr[b], corr[b] ^ own)
+
+
+def _product(term: Term, uneven: set[tuple[int, int]]) -> Product:
+    """The sums that a term is of, where weights are not even."""
+    return Product(term.left, term.right, term.s, UNEVEN if (term.left, term.right) in uneven else ALWAYS)
 
 
 def _groups(
@@ -334,7 +348,9 @@ def add_pairs(pairs, address, count, p, job, turns, counter):
                         fetch(gram_at + k)
                 for r in range(nrun):
                     first, stop = at + peek(runs, 4 * r) * ncorr, at + peek(runs, 4 * r + 1) * ncorr
-                    fine &= _sum(extent, columns, rights, groups, parts, weights, flags, first, stop, room, found, sums * r)
+                    fine &= _sum(
+                        extent, columns, rights, groups, parts, weights, flags, first, stop, room, found, sums * r
+                    )
                 if not fine:  # a datum is NaN or infinite
                     dropped += add_block(scratch(job), address, count, p, job, s, s + 1, m, m + 1, (0, 0))
                     continue
