@@ -311,6 +311,29 @@ def _sum(extent, columns, rights, groups, parts, weights, flags, first, stop, ro
     return total(bad) == 0.0
 
 
+@kernel(**INLINE)
+def _fetch(grams, square, ne, nf, cell):
+    """Have the Gram matrices of a cell of all elements brought near."""
+    for e in range(ne):
+        size = 8 * peek(square, e) * nf
+        for k in range(0, min(size, NEAR) + LINE, LINE):
+            fetch(peek(grams, e) + size * cell + k)
+
+
+@kernel(**INLINE)
+def _give(out, terms, coef, nterm, grams, square, cell, nf):
+    """Add sums to the Gram matrices of all elements, at `cell`: frequency cells before those of its time and member, and among these."""
+    for k in range(nterm):
+        e, up, low = peek(terms, 5 * k), nf * peek(terms, 5 * k + 1), nf * peek(terms, 5 * k + 2)
+        v = LANES * peek(terms, 5 * k + 3) + 2 * peek(terms, 5 * k + 4)
+        gram = float64s(peek(grams, e) + 8 * (peek(square, e) * cell[0] + cell[1]))
+        re, im = peek(out, v) + peek(out, v + 1), peek(out, v + LANES) - peek(out, v + LANES + 1)
+        cr, ci = peek(coef, 2 * k), peek(coef, 2 * k + 1)
+        poke(gram, up, peek(gram, up) + (cr * re - ci * im))
+        if low != up:
+            poke(gram, low, peek(gram, low) + (cr * im + ci * re))
+
+
 @kernel(**KERNEL)
 def add_pairs(pairs, address, count, p, job, turns, counter):
     """Add all data to the Gram matrices at `address` (elements,) and to `count`, as `gram.add_lines` does. Returns the number
@@ -341,11 +364,7 @@ def add_pairs(pairs, address, count, p, job, turns, counter):
                 if row < 0:
                     continue
                 fine, at = True, row * size
-                for e in range(ne):
-                    own = 8 * peek(square, e) * nf
-                    gram_at = peek(grams, e) + own * (m * nt + t)
-                    for k in range(0, min(own, NEAR) + LINE, LINE):
-                        fetch(gram_at + k)
+                _fetch(grams, square, ne, nf, m * nt + t)
                 for r in range(nrun):
                     first, stop = at + peek(runs, 4 * r) * ncorr, at + peek(runs, 4 * r + 1) * ncorr
                     fine &= _sum(
@@ -358,15 +377,7 @@ def add_pairs(pairs, address, count, p, job, turns, counter):
                     out = float64s(found.ctypes.data + 8 * LANES * sums * r)
                     fold(out, 0, sums, ncorr)
                     f = np.int64(peek(runs, 4 * r + 2))
-                    for k in range(nterm):
-                        e, up, low = peek(terms, 5 * k), peek(terms, 5 * k + 1), peek(terms, 5 * k + 2)
-                        v = LANES * peek(terms, 5 * k + 3) + 2 * peek(terms, 5 * k + 4)
-                        gram = float64s(peek(grams, e) + 8 * (peek(square, e) * (m * nt + t) * nf + f))
-                        re, im = peek(out, v) + peek(out, v + 1), peek(out, v + LANES) - peek(out, v + LANES + 1)
-                        cr, ci = peek(coef, 2 * k), peek(coef, 2 * k + 1)
-                        poke(gram, up * nf, peek(gram, up * nf) + (cr * re - ci * im))
-                        if low != up:
-                            poke(gram, low * nf, peek(gram, low * nf) + (cr * im + ci * re))
+                    _give(out, terms, coef, nterm, grams, square, (nf * (m * nt + t), f), nf)
                     for e in range(ne):
                         used = int64s(counts + 8 * (((e * members + m) * nt + t) * nf + f))
                         v = LANES * (sums - 1) + 2 * peek(corr, e)
