@@ -180,7 +180,7 @@ class _Best:
         for unknowns in _ranks(part, fitted & (self.reach > 0).any(1)):
             wide = 1 if self.free[part.blocks[unknowns]].all() else 2
             steps, every = _places(stations, unknowns, u, t, self.reach[:, lanes], wide)
-            mine, unit = part.unknowns[unknowns], self.reach[unknowns]
+            mine, unit = np.ix_(part.unknowns[unknowns], lanes), self.reach[np.ix_(unknowns, lanes)]
             number = np.full(blocks, -1)
             number[part.blocks[unknowns]] = unknowns
             middle, new = (given if every else theta)[mine], theta.copy()
@@ -193,7 +193,7 @@ class _Best:
                 tangent[atom] = (tr + 1j * ti)[atom, column]
                 with np.errstate(all="ignore"):
                     value, phase, further = stations.values(slopes, u, ur + 1j * ui, tangent, self.free)
-                further[part.blocks[unknowns]] += new[mine][:, lanes]
+                further[part.blocks[unknowns]] += new[mine]
                 better = (value < self.value) & (number >= 0)[:, None]
                 for kept, found in (
                     (self.value, value),
