@@ -151,13 +151,12 @@ def bad_data(options: Mapping[str, Any], tile: Any) -> np.ndarray:
     return np.asarray(((tile.words & mask) != 0) | ~(tile.weights > 0))
 
 
-def planes_of(tensors: Mapping[int, Tensor], sources: Iterable[Source]) -> dict[Source, np.ndarray]:
-    """The arrays (n or 1, nslot or 1, nchan or 1) of some elements; compile-time numbers become arrays of one value."""
+def planes_of(tensors: Mapping[int, Tensor], sources: Iterable[Source]) -> dict[Source, Any]:
+    """The arrays (n or 1, nslot or 1, nchan or 1) of some elements, wherever they are; compile-time numbers become arrays of one value."""
     result = {}
     for family, element in sources:
         value = tensors[family].elements[element]
-        array = np.asarray(value.array) if isinstance(value, Plane) else np.full((1, 1, 1), value)
-        result[family, element] = array
+        result[family, element] = value.array if isinstance(value, Plane) else np.full((1, 1, 1), value)
     return result
 
 

@@ -80,8 +80,10 @@ class SpanSums:
     def _add(self, tile: Any, tensors: Mapping[int, Any], landed: np.ndarray | None = None) -> None:
         fit = self.fit
         tcell = self.tgrid.joint_cell[tile.start - self.span.start : tile.stop - self.span.start]
+        sources = None
         for place, table in enumerate(fit.tables):
-            sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors, self.backend.sources())
+            made = self.backend.sources(sources)
+            sources = bind(table.sources, fit.families, fit.visibilities, tile, tensors, made)
             members = fit.families[table.family].size
             extent = self.tgrid.count * self.tgrid.joint, self.fgrid.count * self.fgrid.joint
             elements, flags, weights = fit.data(place, tile)

@@ -113,6 +113,8 @@ def dispersive(tec, freq):
 
 Dispersive = rt.node(dispersive, name="Dispersive")
 
+TURNED = both(lambda ns, p: parm(ns, "g", p, 1 + 0j, solint=3) * Meq.Exp(1e-18j * int(p[3:]) * Meq.Freq() * Meq.Time()))
+
 KINDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "diagonal": (
         lambda ns, p: Meq.Matrix22(parm(ns, "gx", p, 1 + 0j, solint=1), 0, 0, parm(ns, "gy", p, 1 + 0j, solint=1)),
@@ -131,6 +133,7 @@ KINDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         ),
         {},
     ),
+    "computed": (TURNED, {}),
     "two intervals": (
         both(lambda ns, p: parm(ns, "g", p, 1 + 0j, solint=3) * parm(ns, "b", p, 1 + 0j, solint=(None, 2))),
         {},
@@ -210,6 +213,7 @@ def main(folder: Path) -> None:
     gains = [piped(ms.path, folder / f"{gpu}.h5", gpu) for gpu in (False, True)]
     found["pipeline"] = float(np.abs(gains[1] - gains[0]).max())
     found["column"] = KIT.getcol(ms.path, "DATA").nbytes
+    found["turned"] = 3 * 6 * 4 * 16  # antennas (the first is not turned), slots, channels
     print(json.dumps(found))
 
 

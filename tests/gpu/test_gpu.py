@@ -16,20 +16,8 @@ import rimetree as rt
 from rimetree.errors import SolveError
 from rimetree.solve.reduce import backends
 
-KINDS = [
-    "diagonal",
-    "full",
-    "delay",
-    "numpy",
-    "spline",
-    "inverse",
-    "previous",
-    "robust",
-    "bounds",
-    "prior",
-    "matrix-free",
-]
-KINDS += ["single data", "two intervals"]
+KINDS = ["diagonal", "full", "delay", "numpy", "spline", "inverse", "computed", "previous", "robust", "bounds", "prior"]
+KINDS += ["single data", "two intervals", "matrix-free"]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +49,10 @@ def test_what_is_compiled_lowers_for_cuda(found, kind):
 
 
 def test_data_go_to_the_device_once_and_iterations_move_none(found):
-    for kind in ("diagonal", "full"):
+    for kind in ("diagonal", "full", "computed"):
         own = found[kind]
         assert own["put"].count(found["column"]) == 2  # DATA and MODEL_DATA
+        assert found["turned"] not in own["put"]  # computed there
         assert len(own["calls"]["jax_normal.<locals>.made"]) > 3
         assert not any(own["calls"]["jax_normal.<locals>.made"])
         unknowns = max(own["calls"]["Atoms._evaluate"])

@@ -21,10 +21,10 @@ SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Sources and sums, as `sums` documents them."""
+    """Sums, as `sums` documents them; `sources(earlier)` makes an empty table of sources of the tile that `earlier` ones are of."""
 
     name: str
-    sources: Callable[[], Any]
+    sources: Callable[[Any], Any]
     accumulate: Callable[..., int]
     direct: Callable[..., tuple[sums.Lanes, int]]
     factors: Callable[..., list[sums.Lanes]]
@@ -33,7 +33,7 @@ class Backend:
 def backend(name: str) -> Backend:
     """One of `BACKENDS`."""
     if name == "numba":
-        return Backend(name, Sources, sums.accumulate, sums.direct, sums.factors)
+        return Backend(name, lambda earlier: Sources(), sums.accumulate, sums.direct, sums.factors)
     from . import jax_sums
 
     return Backend(name, jax_sums.Views, jax_sums.accumulate, jax_sums.direct, jax_sums.factors)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .gram import MOST, Job
 from .pseudo import SINGULAR
-from .sources import LARGEST, Planes, PlaneTable, Sources
+from .sources import LARGEST, Planes, PlaneTable, Sources, check_column, check_plane
 from .sums import ElementTable, Gram, Lanes, check_cells, empty_lanes, one_element, prepare
 
 ROOM = 256e6
@@ -22,26 +22,29 @@ ROOM = 256e6
 
 
 class Views(Sources):
-    """Sources that are sent to a device: the arrays themselves beside their addresses."""
+    """Sources that are sent to a device: the arrays themselves, which have no addresses; those that are there already stay there.
+    What `earlier` sources of the same tile have sent is not sent again."""
 
-    def __init__(self) -> None:
+    def __init__(self, earlier: Views | None = None) -> None:
         super().__init__()
-        self.held: list[np.ndarray] = []
+        self.held: list[Any] = []
         self.views: list[tuple[int, int | None]] = []
         """Per source its array and, of a column, the correlation."""
-        self._sent: dict[int, tuple[np.ndarray, Any]] = {}
+        self._sent: dict[int, tuple[Any, Any]] = earlier._sent if earlier else {}
 
     def column(self, array: np.ndarray, corr: int) -> int:
         """See `Sources.column`."""
+        check_column(array, corr)
         self.views.append((self._number(array), corr))
-        return super().column(array, corr)
+        return self._add(array, 0, True, (0, 0, 0), corr)
 
-    def plane(self, array: np.ndarray) -> int:
+    def plane(self, array: Any) -> int:
         """See `Sources.plane`."""
+        check_plane(array)
         self.views.append((self._number(array), None))
-        return super().plane(array)
+        return self._add(array, 0, False, (0, 0, 0))
 
-    def sent(self, array: np.ndarray) -> Any:
+    def sent(self, array: Any) -> Any:
         """An array on the device, where it goes once."""
         if id(array) not in self._sent:
             from ...plan.xla import jax
@@ -49,7 +52,7 @@ class Views(Sources):
             self._sent[id(array)] = array, jax.device_put(array)
         return self._sent[id(array)][1]
 
-    def _number(self, array: np.ndarray) -> int:
+    def _number(self, array: Any) -> int:
         """An array that several sources read is sent once."""
         for number, known in enumerate(self.held):
             if known is array:

@@ -8,7 +8,7 @@ of planes, monomials and factors are data, not code: one compiled kernel serves 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Sources:
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, bool, bool, tuple[int, int, int], int]] = []
-        self._memory: list[np.ndarray] = []
+        self._memory: list[Any] = []
 
     def column(self, array: np.ndarray, corr: int) -> int:
         """Correlation `corr` of a column's buffer (nrow, nchan, ncorr), complex64 or complex128; read in place.
@@ -42,25 +42,21 @@ class Sources:
         A correlation of -1 is one that the data do not have: a factor that is missing everywhere. Raises ValueError for
         other shapes, types and correlations.
         """
-        if array.ndim != 3 or array.dtype not in (np.complex64, np.complex128) or not -1 <= corr < array.shape[2]:
-            raise ValueError(
-                f"expected a complex (row, channel, corr) array that has corr {corr}, got {array.dtype} {array.shape}"
-            )
+        check_column(array, corr)
         array = _aligned(array)
         row, chan, step = array.strides
         return self._add(array, 0 if corr < 0 else array.ctypes.data + corr * step, True, (row, 0, chan), corr)
 
-    def plane(self, array: np.ndarray) -> int:
-        """An array (members or 1, slots or 1, channels or 1): an axis of extent 1 stands for any extent. Complex arrays
-        are read in place, others are converted. Raises ValueError for other shapes and types."""
-        if array.ndim != 3 or array.dtype.kind not in "biufc" or not array.size:
-            raise ValueError(f"expected a numeric (member, slot, channel) array, got {array.dtype} {array.shape}")
+    def plane(self, array: Any) -> int:
+        """An array (members or 1, slots or 1, channels or 1), of numpy or JAX: an axis of extent 1 stands for any extent. Complex
+        arrays are read in place, others are converted. Raises ValueError for other shapes and types."""
+        check_plane(array)
         single = array.dtype in (np.float32, np.complex64)
-        array = _aligned(array.astype(np.complex64 if single else np.complex128, copy=False))
+        array = _aligned(np.asarray(array).astype(np.complex64 if single else np.complex128, copy=False))
         strides = [0 if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)]
         return self._add(array, array.ctypes.data, False, (strides[0], strides[1], strides[2]))
 
-    def _add(self, array: np.ndarray, address: int, column: bool, strides: tuple[int, int, int], corr: int = -1) -> int:
+    def _add(self, array: Any, address: int, column: bool, strides: tuple[int, int, int], corr: int = -1) -> int:
         real = array.itemsize // 2
         own = strides[0] // real, strides[1] // real, strides[2] // real
         self._rows.append((address, real == 8, column, own, corr))
@@ -92,6 +88,20 @@ class Sources:
             np.array([r[3] for r in self._rows], np.int64).reshape(-1, 3),
             np.array([r[4] for r in self._rows], np.int64),
         )
+
+
+def check_column(array: Any, corr: int) -> None:
+    """Raises ValueError unless `array` is a column that has this correlation (or -1)."""
+    if array.ndim != 3 or array.dtype not in (np.complex64, np.complex128) or not -1 <= corr < array.shape[2]:
+        raise ValueError(
+            f"expected a complex (row, channel, corr) array that has corr {corr}, got {array.dtype} {array.shape}"
+        )
+
+
+def check_plane(array: Any) -> None:
+    """Raises ValueError unless `array` is a plane of numbers."""
+    if array.ndim != 3 or array.dtype.kind not in "biufc" or not array.size:
+        raise ValueError(f"expected a numeric (member, slot, channel) array, got {array.dtype} {array.shape}")
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
