@@ -106,7 +106,8 @@ class GroupRun:
                 for n, members in fit.seen().items():
                     seen[n] |= members
             if not any(members.any() for fit in fits for members in fit.seen().values()):
-                raise SolveError(f"{name}: no Parm is left in its equations for {self.name} ({self._corrs()})")
+                why = "the model is zero, or of other correlations"
+                raise SolveError(f"{name}: no Parm is left in its equations for {self.name} ({self._corrs()}): {why}")
         for n, parm in self.state.parms.items():
             lost = parm.fitted & ~seen[n]
             if not lost.any():

@@ -50,14 +50,34 @@ def notes(run: GroupRun) -> list[str]:
     """What the user should know of single Parms where their interval as a whole is good."""
     found = [f"{run.name} {text}" for text in _failures(run)]
     found += [f"{run.name} {text}" for text in _referred(run)] if run.reference else []
+    found += [f"{run.name} {text}" for text in _free(run)]
     for parm in run.state.parms.values():
-        lost = ((parm.status == Status.LOW_SNR) & parm.fitted[:, None, None]).sum((1, 2))
-        names = [parm.names[i] for i in np.flatnonzero(lost)]
-        if names:
-            some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            text = f"{some}: zero within the errors, hence no solution, in {lost.max()} of {counted(parm.status[0].size, 'interval')}"
-            found.append(f"{run.name} {text}{' at most' if len(names) > 1 else ''}")
+        unseen = (parm.status == Status.NO_DATA) | ~parm.fitted[:, None, None]
+        blind = unseen & ~unseen.all(0) & parm.fitted[:, None, None]
+        lost = (parm.status == Status.LOW_SNR) & parm.fitted[:, None, None]
+        for where, why in ((blind, "no data"), (lost, "zero within the errors, hence no solution,")):
+            often = where.sum((1, 2))
+            names = [parm.names[i] for i in np.flatnonzero(often)]
+            if names:
+                some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+                text = f"{some}: {why} in {often.max()} of {counted(parm.status[0].size, 'interval')}"
+                found.append(f"{run.name} {text}{' at most' if len(names) > 1 else ''}")
     return found
+
+
+def _free(run: GroupRun) -> Iterator[str]:
+    """Solvers whose Parms take one another's part: each converged, and no value of its own is known. What all antennas have in common is
+    left free by nearly all equations, and goes without saying."""
+    for solver, fitted in run.history.items():
+        found: dict[str, None] = {}
+        for item in fitted:
+            for _, _, outcome in item.components:
+                for number in np.unique(outcome.gauge[outcome.status == Status.CONVERGED]):
+                    words = outcome.gauges[number].split("; ")
+                    found |= dict.fromkeys(word for word in words if " between " in word or "pattern" in word)
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            yield f"{solver}: not determined: {'; '.join(list(found)[:3])}{more}: these values are one choice of many"
 
 
 def _referred(run: GroupRun) -> Iterator[str]:

@@ -23,6 +23,18 @@ references to many nodes (`Ref`), here or further down."""
 
 _keywords: dict[tuple[str, ...], tuple[str, ...]] = {}
 
+_OPERATORS = {
+    "add": "Add", "subtract": "Subtract", "multiply": "Multiply", "divide": "Divide", "remainder": "Mod", "power": "Pow",
+}  # fmt: skip
+"""Node classes by the names of numpy's operators."""
+
+_FUNCTIONS = {
+    "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "square": "Sqr", "absolute": "Abs", "conjugate": "Conj", "negative": "Negate",
+    "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan", "arctan2": "Atan2",
+    "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "floor": "Floor", "ceil": "Ceil", "reciprocal": "Invert", "matmul": "MatrixMultiply",
+}  # fmt: skip
+"""Node classes that do what a function of numpy's does, by its name."""
+
 
 def where(code: CodeType, lasti: int) -> str:
     """`file.py:12` of a bytecode offset."""
@@ -36,7 +48,14 @@ class Arithmetic:
     """Operators that define nodes: + - * / % ** unary minus, abs, with nodes or numbers on either side."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # numpy arrays and numbers on the left leave the operation to us
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **_: Any) -> Definition:
+        """Operators with numpy's arrays and numbers on the left. TypeError where a function of numpy's is given a node."""
+        if method == "__call__" and ufunc.__name__ in _OPERATORS:
+            return Definition(_OPERATORS[ufunc.__name__], inputs, (), _getframe(1))
+        own = _FUNCTIONS.get(ufunc.__name__)
+        instead = f"write Meq.{own}" if own else "a function with @rt.node can use it"
+        raise TypeError(f"np.{ufunc.__name__} takes numbers, not nodes: {instead}")
 
     def __add__(self, other: Any) -> Definition:
         return Definition("Add", (self, other), (), _getframe(1))

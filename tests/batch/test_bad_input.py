@@ -284,6 +284,25 @@ def test_some_antennas_and_intervals_flagged(kit):
     np.testing.assert_array_equal(~kit.getcol(o.path, "CORRECTED_DATA").any((1, 2)), bad)
     np.testing.assert_array_equal(kit.getcol(o.path, "FLAG").all((1, 2)), bad)
     assert report.invalid == bad.sum() * 16
+    assert "field0/spw0 gx:ant02, gy:ant02: no data in 1 of 2 intervals at most" in str(report)
+
+
+def test_factors_of_which_only_the_product_is_known(kit):
+    """a gx and a gy at every antenna: all converges, and the report says what of it means nothing."""
+    o = kit.observe()
+    ms = rt.MeasurementSet(o.path)
+    ns = rt.Scope()
+    for p in ms.antennas:
+        a, gx, gy = (ns[name](p) << Meq.Parm(1 + 0j, tags="gain") for name in ("a", "gx", "gy"))
+        ns.G(p) << a * Meq.Matrix22(gx, 0, 0, gy)
+    for p, q in ms.baselines:
+        model = Meq.MatrixMultiply(ns.G(p), Meq.Spigot(p, q, column="MODEL_DATA"), Meq.ConjTranspose(ns.G(q)))
+        ns.eq(p, q) << Meq.Condeq(model, Meq.Spigot(p, q))
+    ns.solve << Meq.Solver(*ns.eq, solvable="gain")
+    report = ns.forest().run(ms, progress=False, ref_antenna="ant01")
+    assert report.converged
+    words = "phase between a and gx, gy, for each of 5; scale between a and gx, gy, for each of 5"
+    assert f"solve: not determined: {words}: these values are one choice of many" in str(report)
 
 
 @pytest.mark.parametrize("solint", [None, (1, 1)], ids=["sums", "single data"])

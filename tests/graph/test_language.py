@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rimetree.errors import RimetreeError
+from rimetree.graph import definition
 from rimetree.graph import scope as scopes
 from rimetree.graph.forest import Forest
 from rimetree.graph.registry import Meq, get, names, node
@@ -41,7 +42,7 @@ def test_contract_snippet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("definition", "expected"),
+    ("written", "expected"),
     [
         (lambda x, y: x + y, ("Add", "x", "y")),
         (lambda x, y: x - y, ("Subtract", "x", "y")),
@@ -60,14 +61,17 @@ def test_contract_snippet() -> None:
         (lambda x, y: 3**x, ("Pow", 3, "x")),
         (lambda x, y: np.float64(3) - x, ("Subtract", 3, "x")),
         (lambda x, y: np.array([1.0, 2.0]) - x, ("Subtract", [1, 2], "x")),
+        (lambda x, y: np.complex64(2) / x, ("Divide", 2, "x")),
+        (lambda x, y: np.int64(2) % x, ("Mod", 2, "x")),
+        (lambda x, y: np.arange(2.0) ** x, ("Pow", [0, 1], "x")),
         (lambda x, y: (x + y) - Meq.Sin(x), ("Subtract", ("Add", "x", "y"), ("Sin", "x"))),
     ],
 )
-def test_operators_define_nodes(definition, expected) -> None:  # type: ignore[no-untyped-def]
+def test_operators_define_nodes(written, expected) -> None:  # type: ignore[no-untyped-def]
     ns = Scope()
     ns.x << Meq.Time()
     ns.y << Meq.Freq()
-    ns.z << definition(ns.x, ns.y)
+    ns.z << written(ns.x, ns.y)
 
     def spelled(part: object) -> object:
         if isinstance(part, tuple):
@@ -80,6 +84,18 @@ def test_operators_define_nodes(definition, expected) -> None:  # type: ignore[n
         )
 
     assert tree(ns.forest(), "z") == spelled(expected)
+
+
+@pytest.mark.parametrize("name", sorted(definition._FUNCTIONS))
+def test_functions_of_numpy_name_the_node_that_does_the_same(name: str) -> None:
+    ns = Scope()
+    ns.x << Meq.Time()
+    function = getattr(np, name)
+    with pytest.raises(TypeError, match=f"^np.{name} takes numbers, not nodes: write Meq.([A-Za-z0-9]+)$") as raised:
+        function(*[ns.x] * function.nin)
+    assert str(raised.value).rpartition(".")[2] in names()
+    with pytest.raises(TypeError, match=r"^np.hypot takes numbers, not nodes: a function with @rt.node can use it$"):
+        np.hypot(ns.x, 1.0)
 
 
 def test_equal_definitions_are_one_node() -> None:

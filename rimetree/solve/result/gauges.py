@@ -161,6 +161,7 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
     alive[first] = alive[first + 1] = alive[first] | alive[first + 1]
     words: list[str] = []
     turns: list[Turn] = []
+    whole = space
     for text, directions in _products(meaning, matrices, theta, alive, space.shape[1]):
         inside = [d / unit for d in directions]
         if all(_inside(d, space) for d in inside):
@@ -173,7 +174,14 @@ def _describe(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, null: n
             turns += [t for m in group if (t := _turn([m]))]
             space = _without(space, [m.direction for m in group])
     moves = [*_matrix_moves(meaning, matrices, theta, alive), *_label_moves(meaning, matrices, theta, alive)]
-    combined, more, space = _combined([m.over(unit) for m in moves], space)
+    moves = [m.over(unit) for m in moves]
+    # Beside factors of a product, what is left is no move of its own any more: the sum of both is.
+    for move in moves if words else ():
+        if _inside(move.direction, whole) and not _outside(move.direction, space):
+            words.append(str(move))
+            turns += [t] if (t := _turn([move])) else []
+            space = _without(space, [move.direction])
+    combined, more, space = _combined(moves, space)
     words += combined
     if space.shape[1]:
         words.append(_rest(meaning, theta / unit, space))
@@ -260,26 +268,31 @@ def _partitions(
 def _products(
     meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray, most: int
 ) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Scale and phase between two labels, for each of the qualifiers that they have in common, at most `most`: factors of a
+    """Scale and phase between two labels, or one and all others, for each of the qualifiers in common, at most `most`: factors of a
     product of which only the product is known."""
     alive = alive & ~_of_matrix(matrices, len(theta)) & (meaning.part > 0)
     parts = np.array([node.partition(":") for node in meaning.node.tolist()])
     found: dict[str, list[str]] = {}
     for label, _, qualifier in dict.fromkeys(map(tuple, parts[alive].tolist())):
         found.setdefault(label, []).append(qualifier)
-    for one, other in combinations(found, 2):
-        common = [q for q in found[one] if q in found[other]]
+    pairs: list[tuple[str, tuple[str, ...]]] = [(one, (other,)) for one, other in combinations(found, 2)]
+    if len(found) > 2:
+        pairs += [(one, tuple(label for label in found if label != one)) for one in found]
+    for one, others in pairs:
+        common = [q for q in found[one] if all(q in found[other] for other in others)]
         if len(common) < len(found[one]) or not 2 <= len(common) <= most:
             continue
         for kind in ("phase", "scale"):
             directions = []
             for qualifier in common:
-                ours, theirs = (alive & (parts[:, 0] == n) & (parts[:, 2] == qualifier) for n in (one, other))
+                ours, theirs = (
+                    alive & np.isin(parts[:, 0], names) & (parts[:, 2] == qualifier) for names in ((one,), others)
+                )
                 first, second = (
                     next(m for m in _moves(meaning, theta, c, "") if m.kind == kind) for c in (ours, theirs)
                 )
                 directions.append(first.direction - second.direction)
-            yield f"{kind} between {one} and {other}, for each of {len(common)}", directions
+            yield f"{kind} between {one} and {', '.join(others)}, for each of {len(common)}", directions
 
 
 def _matrix_moves(meaning: Meaning, matrices: np.ndarray, theta: np.ndarray, alive: np.ndarray) -> Iterator[_Move]:
@@ -307,6 +320,11 @@ def _common(words: Sequence[str]) -> str:
 def _inside(direction: np.ndarray, space: np.ndarray) -> bool:
     size = float(np.linalg.norm(direction))
     return size > 0 and bool(np.linalg.norm(direction - space @ (space.T @ direction)) < ALIKE * size)
+
+
+def _outside(direction: np.ndarray, space: np.ndarray) -> bool:
+    """Whether nothing of a direction is in a space."""
+    return bool(np.linalg.norm(space.T @ direction) < ALIKE * np.linalg.norm(direction))
 
 
 def _without(space: np.ndarray, directions: Sequence[np.ndarray]) -> np.ndarray:
