@@ -201,8 +201,11 @@ class _Fit:
         if self.coarse and self.coarse.fresh and at is not self.made_at:
             self.coarse = None
         if self.coarse is None and self.products:  # the first step corrects what is large, and needs few products
-            self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(active.all())
+            going = self.status == Status.ITERATION_LIMIT
+            self._wake(going)  # it serves all that are left, though a correction asks for some
+            self.coarse, self.whole = self.problem.coarse(at.points, at.x, self.blocks), bool(going.all())
             self.made_at = at
+            self._wake(active)
         exact = at is self.here and self.most > self.labour
         near = self.problem.exact(at.points, self.blocks, systems) if exact else self.coarse
         inverse = _lazily(lambda: self.blocks.inverse(damping))
@@ -245,6 +248,7 @@ class _Fit:
         self.status[active & ~done & ~accept & (self.damping > LARGEST_DAMPING)] = Status.STALLED
         going = accept & (self.status == Status.ITERATION_LIMIT)
         if (gain > STALE * self.dof)[going].any():
+            self._wake(self.status == Status.ITERATION_LIMIT)  # corrections were of some systems only
             self.blocks, self.coarse, self.made = self.problem.blocks(self.here.points), None, self.here.x
 
     def near(self) -> tuple[Blocks, Any] | None:
