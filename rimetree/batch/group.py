@@ -27,7 +27,7 @@ from .layout import Layout
 from .memory import sums_bytes, too_large
 from .robust import Reweighting
 from .solvable import SolverNode
-from .span import Span
+from .span import Span, Tiles
 from .starting import Starting
 from .state import State
 from .tables import Visibilities
@@ -236,9 +236,9 @@ class GroupRun:
         """All slots of a group without data."""
         return BareTile(self.group)
 
-    def span(self, slots: slice, tiles: Callable[[], Any], reading: Any = None) -> None:
-        """Run all solvers, in order, on the slots of a span. `reading`: see `Span`."""
-        span = Span(slots.start, slots.stop, tiles, reading)
+    def span(self, slots: slice, tiles: Tiles, early: Tiles | None = None) -> None:
+        """Run all solvers, in order, on the slots of a span. `early`: see `Span`."""
+        span = Span(slots.start, slots.stop, tiles, early)
         self.latest = []
         for solver in self.found.solvers:
             fits = self.classes[solver.name]

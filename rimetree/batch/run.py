@@ -28,7 +28,7 @@ from .progress import Progress, progress
 from .robust import BYTES as ROBUST_BYTES
 from .starting import Starting
 from .summaries import notes, summaries
-from .tiling import COMFORT, WORKING, TilePlan, memory_limit, tile_plan
+from .tiling import WORKING, TilePlan, memory_limit, tile_plan
 
 if TYPE_CHECKING:
     from ..graph.forest import Forest
@@ -205,7 +205,7 @@ class _Run:
             work,
             batch,
             "rt.Cells" if self.bare else self.found.whole,
-            COMFORT * (2 if self._follows(group_run) else 1),  # buffers once instead of twice
+            self._follows(group_run),
         )
         check_spans(group_run.summed(), plan.spans, plan.limit)
         group_run.prepare(max(t.stop - t.start for tiles in plan.tiles for t in tiles))
@@ -230,12 +230,12 @@ class _Run:
                 elif len(tiles) == 1:
                     with self._clock("read"):
                         tile = next(stream)  # type: ignore[arg-type]
-                    group_run.span(span, lambda tile=tile: [self._whole(tile)], tile)  # type: ignore[misc]
+                    group_run.span(span, lambda tile=tile: [self._whole(tile)], lambda tile=tile: [tile])  # type: ignore[misc]
                     group_run.write(self.data, self._whole(tile))
                     watch.read(*self._amount(group_run.group, span))
                 else:
                     again = partial(self._pass, group_run.group, tiles, watch)
-                    group_run.span(span, again)
+                    group_run.span(span, again, partial(again, early=True) if self._early else None)
                     for tile in again() if self.found.sinks else ():
                         group_run.write(self.data, tile)
                 outcomes = [outcome for item in group_run.latest for _, _, outcome in item.components]
@@ -244,10 +244,12 @@ class _Run:
             if stream is not None:
                 stream.close()
 
-    def _pass(self, group: Any, tiles: Any, watch: Progress) -> Iterator[Any]:
+    def _pass(self, group: Any, tiles: Any, watch: Progress, early: bool = False) -> Iterator[Any]:
         """Tiles of one of several passes over them."""
         return watch.reading(
-            self._stream(group, tiles), len(tiles), lambda tile: self._amount(group, slice(tile.start, tile.stop))
+            self._stream(group, tiles, early),
+            len(tiles),
+            lambda tile: self._amount(group, slice(tile.start, tile.stop)),
         )
 
     def _amount(self, group: Any, span: slice) -> tuple[int, int]:
@@ -272,7 +274,12 @@ class _Run:
 
     def _follows(self, group_run: GroupRun) -> bool:
         """Whether tiles are summed while they are being read: columns only, which nothing changes or adds to afterwards."""
-        return not self.bare and self.data.hands_out_early and not self.skies and group_run.follows
+        return self._early and group_run.follows
+
+    @property
+    def _early(self) -> bool:
+        """Whether tiles can be had while they are being read."""
+        return not self.bare and self.data.hands_out_early and not self.skies
 
     def _kept_columns(self) -> set[str]:
         """Columns written only in part, whose other values must be kept."""

@@ -32,8 +32,8 @@ class Span:
     start: int
     stop: int
     tiles: Tiles
-    reading: Any = None
-    """The only tile, where it may still be being read (see `Tile.complete`)."""
+    early: Tiles | None = None
+    """Reads it, too, and hands tiles out before they are complete (see `Tile.complete`)."""
 
     @property
     def slots(self) -> slice:
@@ -66,16 +66,16 @@ class SpanSums:
         return {n: self._regrid(parts) for n, parts in boundary.items()}
 
     def _follow(self) -> bool:
-        """Sum a tile while it is being read, where nothing but its columns is needed; False where that is not so, or it has
+        """Sum tiles while they are being read, where nothing but their columns is needed; False where that is not so, or one has
         become another tile."""
-        tile, fit = self.span.reading, self.fit
-        if tile is None or self.single or not fit.follows:
+        if self.span.early is None or self.single or not self.fit.follows:
             return False
-        self._add(tile, {}, tile.landed)
-        if tile.complete().rows is tile.rows:
-            return True
-        self.grams, self.dropped = [], 0
-        return False
+        for tile in self.span.early():
+            self._add(tile, {}, tile.landed)
+            if tile.complete().rows is not tile.rows:
+                self.grams, self.dropped = [], 0
+                return False
+        return True
 
     def _add(self, tile: Any, tensors: Mapping[int, Any], landed: np.ndarray | None = None) -> None:
         fit = self.fit

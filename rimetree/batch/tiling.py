@@ -63,14 +63,14 @@ def tile_plan(
     work: float = 0.0,
     batch: int = 1,
     whole: str = "",
-    comfort: float = COMFORT,
+    followed: bool = False,
 ) -> TilePlan:
     """Spans at whose ends all `intervals` (interval number of every slot) end too; tiles as long as memory allows.
 
     `bytes_per_slot`: of the columns; `work`: further bytes per slot, of sums and evaluated planes; `memory` in bytes, by
     default 40 % of what is free. A span longer than that is read in several tiles, more than once where there is more to do
     than one pass of sums. Spans have at least `batch` such ends where there are as many.
-    `whole` names a node that needs all slots in one tile. `comfort`: bytes of columns per tile that are enough.
+    `whole` names a node that needs all slots in one tile. `followed`: tiles are worked on as they are being read.
     Raises ConfigError where not even one slot, or not all that must be held together, fits.
     """
     limit = memory_limit(memory)
@@ -89,6 +89,7 @@ def tile_plan(
             )
         return TilePlan((slice(0, nslot),), ((slice(0, nslot),),), nslot, int(nslot * each), limit)
     if memory is None:
+        comfort = COMFORT * (2 if followed else 1)  # buffers once instead of twice
         most = min(most, max(int(comfort / max(bytes_per_slot, 1)), 1))
     ends = np.ones(nslot, bool)
     for interval in intervals:
@@ -100,16 +101,16 @@ def tile_plan(
         ahead = cuts[cuts > start]
         stop = max(int(fitting[-1]) if fitting.size else 0, int(ahead[min(batch, ahead.size) - 1]))
         spans.append(slice(start, stop))
-        tiles.append(tuple(_tiles(start, stop, most)))
+        tiles.append(tuple(_tiles(start, stop, most, followed)))
         start = stop
     longest = max(t.stop - t.start for group in tiles for t in group)
     return TilePlan(tuple(spans), tuple(tiles), longest, int(longest * each), limit)
 
 
-def _tiles(start: int, stop: int, most: int) -> Iterator[slice]:
-    """Tiles of one span. Of several the first are short, each twice the one before: nobody works until the first is there, and
-    a tile is read in the time that it takes to work on one half as long."""
-    size = most if stop - start <= most else -(-most // RAMP)
+def _tiles(start: int, stop: int, most: int, followed: bool) -> Iterator[slice]:
+    """Tiles of one span. Of several that are not `followed` the first are short, each twice the one before: nobody works until the
+    first is there, and a tile is read in the time that it takes to work on one half as long."""
+    size = most if followed or stop - start <= most else -(-most // RAMP)
     while start < stop:
         yield slice(start, min(start + size, stop))
         start, size = start + size, min(2 * size, most)
