@@ -327,13 +327,17 @@ def test_weights_far_too_small_are_spoken_of(kit):
     assert "weights promise" not in str(kit.diagonal(ms).forest().run(ms, progress=False))
 
 
-def test_rows_without_model_count_as_flagged_ones(kit, monkeypatch):
-    """Found empty while sums follow the reading: what was summed by then is forgotten."""
+@pytest.mark.parametrize(("solint", "plan"), [((1, None), "1 tile of"), ((9, None), "3 tiles of")])
+def test_rows_without_model_count_as_flagged_ones(kit, monkeypatch, solint, plan):
+    """Found empty while sums follow the reading, of one tile or of several: what was summed by then is forgotten."""
     from casacore.tables import makearrcoldesc, maketabdesc, table
 
+    from rimetree.batch import tiling
     from rimetree.io import filling
 
     monkeypatch.setattr(filling, "CHUNK_BYTES", 2000)
+    if plan != "1 tile of":
+        monkeypatch.setattr(tiling, "COMFORT", 10 * 8 * 4 * (8 + 8 + 4 + 1) * 1.6)
     o = kit.observe(times=(5e9, 9, 10.0), antennas=5)
     gone = np.array([17, 18, 60, 89])
     flags = kit.getcol(o.path, "FLAG")
@@ -341,7 +345,7 @@ def test_rows_without_model_count_as_flagged_ones(kit, monkeypatch):
     flagged[gone] = True
     kit.putcol(o.path, FLAG=flagged)
     ms = rt.MeasurementSet(o.path)
-    expected = kit.diagonal(ms, (1, None)).forest().run(ms, progress=False)
+    expected = kit.diagonal(ms, solint).forest().run(ms, progress=False)
     ms.close()
     kit.putcol(o.path, FLAG=flags)
     with table(str(o.path), readonly=False, ack=False) as main:
@@ -350,7 +354,8 @@ def test_rows_without_model_count_as_flagged_ones(kit, monkeypatch):
         for row in np.setdiff1d(np.arange(len(model)), gone):
             main.putcell("MODEL_DATA", int(row), model[row])
     ms = rt.MeasurementSet(o.path)
-    report = kit.diagonal(ms, (1, None)).forest().run(ms, progress=False)
+    report = kit.diagonal(ms, solint).forest().run(ms, progress=False)
+    assert plan in report.plan and plan in expected.plan
     np.testing.assert_allclose(kit.solved(report), kit.solved(expected), rtol=1e-9)
     np.testing.assert_array_equal(report.solvers[0].dof, expected.solvers[0].dof)
     np.testing.assert_allclose(report.solvers[0].chi2, expected.solvers[0].chi2, rtol=1e-9)
