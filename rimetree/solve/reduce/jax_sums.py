@@ -18,7 +18,7 @@ from .sources import LARGEST, Planes, PlaneTable, Sources, check_column, check_p
 from .sums import ElementTable, Gram, Lanes, check_cells, empty_lanes, one_element, prepare
 
 ROOM = 256e6
-"""Bytes that the planes of a block of members may take on the device."""
+"""Bytes that a block of members may take on the device beside the data."""
 
 
 class Views(Sources):
@@ -202,7 +202,8 @@ def _blocks(planes: Planes, job: Job, sources: Views, slots: np.ndarray, channel
         elements.append((tuple(job.local[e, : T + 1].tolist()), tuple((int(job.data_corr[d]), d) for d in entries)))
     structure = Structure(made, tuple(elements))
     members = planes.fac_index.shape[1]
-    most = max(1, int(ROOM / (16 * 3 * max(1, len(made)) * slots.size * channels.size)))
+    each = max(1, len(made) + 2 * int((job.ntheta + 1).sum()))  # planes, and both factors of every product of matrices
+    most = max(1, int(ROOM / (16 * each * slots.size * channels.size)))
     size = -(-members // -(-members // most))
     fixed = planes.rows, slots, channels, job.flags, job.weights
     arrays = tuple(sources.sent(a) for a in sources.held)
