@@ -56,8 +56,8 @@ class Solver(NodeClass):
         "numba",
         choices=("numba", "jax", "gpu"),
         help="who makes sums over the data and normal equations; jax: on the device that JAX chooses, the reference of the "
-        "kernels; gpu: the same on a GPU, refused where there is none (docs/gpu.md). These fit Parms of different intervals in turn, unless "
-        "algorithm is gn-cg",
+        "kernels; gpu: the same on a GPU, refused where there is none (docs/gpu.md). These fit Parms of different intervals in "
+        "turn, unless algorithm is gn-cg",
     )
     robust = option(None, choices=(None, "student-t", "clip"), help="how outliers are weighted down")
     dof = option(
