@@ -166,7 +166,7 @@ class Starts:
         if np.append(self._unsettled(found), False)[problem.split(found.systems.label)[i]].any():
             return True
         times, real = int(self.sums.time.intervals[i][-1]) + 1, self.joint.classes[i].meaning.part == 0
-        least = 10 * self.settings.tol * found.chi2.sum() / found.dof.sum()
+        least = 10 * self.settings.tol * found.chi2.sum() / max(found.dof.sum(), 1)
         chi2 = np.bincount(made.cell, found.chi2.sum(0), made.intervals)
         for neighbour in (np.maximum(np.arange(times) - 1, 0), np.minimum(np.arange(times) + 1, times - 1)):
             x = found.x.copy()

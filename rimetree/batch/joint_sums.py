@@ -186,6 +186,8 @@ def _collect(whole: ClassFit, sums: CellSums, span: Span, time: Axis, freq: Axis
             pieces.append(whole.cascade.boundary(tensors, n))
         label, equation = time.label[tile.start - span.start : tile.stop - span.start], 0
         for place, table in enumerate(whole.tables):
+            if not table.forms:  # nothing in it depends on any unknown
+                continue
             sources = bind(table.sources, whole.families, whole.visibilities, tile, tensors)
             elements, flags, weights = whole.data(place, tile)
             number = np.full(whole.families[table.family].size, -1)

@@ -325,3 +325,28 @@ def test_data_that_are_not_finite_are_counted_once(kit, seen):
     ms = rt.MeasurementSet(seen.path)
     report = product(ms, {"G": (1, None), "B": (None, 1)}).forest().run(ms, progress=False)
     assert report.dropped == (~np.isfinite(data) & seen.good).sum() > 0
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "gn-cg"])
+def test_nothing_but_flags_and_equations_without_unknowns(kit: Any, seen: Any, algorithm: str) -> None:
+    """Without any data all is said to have none, and nothing is divided by how many there are (warnings are errors here)."""
+
+    def fitted() -> Any:
+        ms, ns = rt.MeasurementSet(seen.path), rt.Scope()
+        first = ms.antennas[0]
+        for name, solint in (("a", (1, None)), ("d", (None, 2))):
+            ns[name] << Meq.Parm(1.0 if name == "a" else 0.0, tags="joint", solint=solint)
+        for p, q in ms.baselines:
+            model = Meq.Selector(Meq.Spigot(p, q, column="MODEL_DATA"), index=(0, 0))
+            if p == first:  # the other equations know no unknown
+                model = ns.a * Meq.Polar(1, ns.d) * model
+            ns.eq(p, q) << Meq.Condeq(model, Meq.Selector(Meq.Spigot(p, q), index=(0, 0)))
+        ns.solve << Meq.Solver(*ns.eq, solvable="joint", algorithm=algorithm)
+        return ns.forest().run(ms, progress=False)
+
+    both = fitted()
+    assert {name: both.tables.parm(name).values.shape[1:3] for name in "ad"} == {"a": (SLOTS, 1), "d": (1, CHANS // 2)}
+    assert np.isfinite(both.tables.parm("a").values).all()
+    kit.putcol(seen.path, FLAG=np.ones_like(seen.good))
+    none = fitted()
+    assert all((none.tables.parm(name).status == Status.NO_DATA).all() for name in "ad")

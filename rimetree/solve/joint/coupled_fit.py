@@ -285,7 +285,7 @@ def fit(problem: Joined, x: np.ndarray, settings: Settings) -> Minimum:
     """Minimise chi2 from x (unknowns,)."""
     course = _Fit(problem, x, settings)
     for number in range(1, settings.max_iter + 1):
-        tell(f"iteration {number}, chi2/dof {course.here.total.sum() / course.dof.sum():.3g}")
+        tell(f"iteration {number}, chi2/dof {course.here.total.sum() / max(course.dof.sum(), 1):.3g}")
         if not course.step():
             break
     problem.wake(np.ones(problem.data.shape[1], bool))

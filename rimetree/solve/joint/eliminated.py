@@ -61,7 +61,7 @@ class Reduced:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Eliminated:
-    """The normal matrix in parts; `near` (unknowns,) its diagonal, 0 where nothing is known."""
+    """The normal matrix in parts; `near` (unknowns,) its diagonal, or what is near it."""
 
     parts: Sequence[Parts]
     near: Vector
@@ -121,4 +121,11 @@ class _Factor:
 
 def eliminated(problem: Coupled, points: Points, blocks: Blocks, plan: Plan) -> Eliminated:
     """The normal matrix of the systems of a plan."""
-    return Eliminated(assembled(problem, points, plan), blocks.diagonal(problem.count))
+    made, near = assembled(problem, points, plan), blocks.diagonal(problem.count)
+    own = np.zeros_like(near)
+    for parts in made:
+        there = parts.layout.there
+        own[parts.layout.inner[there]] = np.diagonal(parts.inner, axis1=1, axis2=2)[there]
+        own[parts.layout.outer] = np.diagonal(parts.outer)
+    # Blocks may be of another place, where an unknown changed nothing: an amplitude that another one multiplied with 0.
+    return Eliminated(made, np.where(near > 0, near, np.where(own > 0, own, 1 / RIDGE)))
