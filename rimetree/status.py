@@ -48,7 +48,7 @@ _MESSAGES = {
     Status.DIVERGED: "chi-squared grew or became NaN",
     Status.NO_DATA: "every datum is flagged or missing, or has no weight, or no model that is a number",
     Status.LOW_SNR: "gains are zero within their errors, or phases unknown (Meq.Solver(..., min_snr=) sets how many)",
-    Status.AMBIGUOUS: "a minimum far above the noise, where other starts end elsewhere: start nearer, or complete the model",
+    Status.AMBIGUOUS: "a minimum far above the noise, which other starts or most data contradict: start nearer, or complete the model",
 }
 
 

@@ -15,6 +15,7 @@ from ..plan.template import Template
 from ..solve.reduce.contract import contract
 from ..solve.reduce.robust import Robust, reweighted, scale
 from ..solve.reduce.sources import PlaneTable
+from ..status import Status
 from .cascade import Cascade
 from .fit import ClassFit, Fitted
 from .flagging import FamilyFlags
@@ -28,6 +29,12 @@ ROUNDS = 20
 
 BYTES = 12
 """Memory per visibility: residual and weight."""
+
+CUT = 0.25
+"""Part of the largest factor below which a weight is lost: 3 % of Gaussian noise (student-t of a few degrees of freedom)."""
+
+BREAKDOWN = 0.5
+"""Part of an interval's data that may lose their weights: what most of them contradict is no solution."""
 
 STILL = 0.05
 """The solution stays where no coefficient moves by more than this fraction of its error."""
@@ -82,6 +89,7 @@ class Reweighting:
         self.items = [
             self._compile(solver, fits, place, number, templates, ncorr) for place, number in enumerate(solver.condeqs)
         ]
+        self.lost, self.used = np.zeros((2, state.group.time.size, state.group.freq.size))
         if not any(item.places for item in self.items):
             text = "its equations use no visibilities, so there are no weights to change"
             raise SolveError(f"{solver.name}: robust={solver.options['robust']!r} needs data; {text}")
@@ -117,6 +125,7 @@ class Reweighting:
         out = np.empty(tile.shape, np.float32)
         out[:] = tile.weights
         given, flags = tile.weights, tile.flags
+        used = np.zeros(tile.shape, np.bool_)
         for item in self.items:
             sources = bind(item.sources, self.families, self.visibilities, tile, item.cascade.tensors(tile))
             for place, (wanted, baseline) in enumerate(item.places):
@@ -128,7 +137,16 @@ class Reweighting:
                     for k in range(tile.shape[2])
                 ])  # fmt: skip
                 reweighted(self.robust, residual, given, scales, out)
+                used |= np.isfinite(residual)
+        used &= given > 0
+        self._count(tile, used, used & (out < CUT * self.robust.top * given))
         return out
+
+    def _count(self, tile: Any, used: np.ndarray, lost: np.ndarray) -> None:
+        """Add to how many data of each slot and channel are used, and how many of them have lost their weights."""
+        for total, found in ((self.used, used), (self.lost, lost)):
+            for t, rows in enumerate(tile.rows.T, tile.start):
+                total[t] += found[rows[rows >= 0]].sum((0, 2))
 
     def clipped(self, tile: Any) -> np.ndarray | None:
         """(nrow, nchan, ncorr) True where a datum is clipped; None where nothing is ever clipped."""
@@ -144,6 +162,7 @@ class Reweighting:
         least squares: 1 per degree of freedom for Gaussian noise of the given weights."""
         fitted: list[Fitted] = []
         for _ in range(ROUNDS):
+            self.lost[span.slots] = self.used[span.slots] = 0
             before = {n: parm.coefs.copy() for n, parm in self.state.parms.items() if parm.solvable}
             again: list[Any] = []  # tiles in memory are weighted once per round, streams whenever they are read
 
@@ -159,11 +178,27 @@ class Reweighting:
             if self._moved(before, span) <= STILL:
                 break
         for item in fitted:
+            self._doubt(item, span)
             for _, _, outcome in item.components:
                 outcome.chi2_start, outcome.chi2 = (
                     a / self.robust.expected for a in (outcome.chi2_start, outcome.chi2)
                 )
         return fitted
+
+    def _doubt(self, item: Fitted, span: Span) -> None:
+        """Intervals in which most data have lost their weights are beyond the breakdown of any robust fit: AMBIGUOUS."""
+        first = self.state.parms[item.parms[0]]
+        interval = first.slot_interval[span.slots] - item.first
+        slots = np.flatnonzero((interval >= 0) & (interval < item.intervals[0]))
+        lost, used = np.zeros((2, *item.intervals))
+        for total, found in ((used, self.used), (lost, self.lost)):
+            np.add.at(total, (interval[slots][:, None], first.chan_interval), found[span.slots][slots])
+        broken = lost > BREAKDOWN * used
+        for _, _, outcome in item.components:
+            outcome.status[broken.ravel() & (outcome.status == Status.CONVERGED)] = Status.AMBIGUOUS
+        for n in item.parms:
+            own = self.state.parms[n].status[:, item.first : item.first + item.intervals[0]]
+            own[broken & (own == Status.CONVERGED)] = Status.AMBIGUOUS
 
     def _moved(self, before: Mapping[int, np.ndarray], span: Span) -> float:
         """The largest change of a coefficient in this span, in its own error."""

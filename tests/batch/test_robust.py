@@ -8,6 +8,7 @@ import pytest
 import rimetree as rt
 from rimetree import Meq
 from rimetree.errors import SolveError
+from rimetree.status import Status
 
 ROBUST = pytest.mark.parametrize("robust", ["student-t", "clip"])
 
@@ -162,3 +163,24 @@ def test_bad_options(options, words):
     ns.solve << Meq.Solver(ns.eq, solvable="a", **options)
     with pytest.raises(rt.ForestError, match=words):
         ns.forest()
+
+
+@ROBUST
+def test_an_interval_of_junk_is_no_solution(kit, robust):
+    """One slot of eight holds random data of ten times the signal: their weights are next to nothing, so anything would fit. It is said;
+    the others are as they were, and so is a slot of which a third is junk."""
+    o = kit.observe(antennas=7, times=(5e9, 8, 10.0), freqs=(1.4e9, 16, 1e6), noise=0.1)
+    rng, data = np.random.default_rng(8), kit.getcol(o.path, "DATA")
+    junk = (o.slot == 3)[:, None] | ((o.slot == 5)[:, None] & (rng.random(data.shape[:2]) < 0.33))
+    data[junk] = 20 * (rng.normal(size=data[junk].shape) + 1j * rng.normal(size=data[junk].shape))
+    kit.putcol(o.path, DATA=data)
+    report = solve(o, solint=(1, None), robust=robust)
+    good = np.arange(8) != 3
+    for solver in report.solvers:
+        assert (solver.status[good] == Status.CONVERGED).all()
+        assert (solver.status[~good] != Status.CONVERGED).all()
+    for table in report.tables.groups[0].parms:
+        assert (table.status[:, ~good] != Status.CONVERGED).all()
+    found, true = kit.solved(report)[good, ..., 0], o.gains[good, ..., 0]  # interval, antenna, feed
+    pairs = lambda g: np.einsum("taf,tbf->tabf", g, g.conj())  # noqa: E731
+    assert abs(pairs(found) - pairs(true)).max() < 0.1

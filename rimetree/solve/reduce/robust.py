@@ -55,6 +55,11 @@ class Robust:
         return slope**2 / (square * first)
 
     @property
+    def top(self) -> float:
+        """The largest that a weight is multiplied by."""
+        return self.norm * ((self.dof + 2) / self.dof if self.dof else 1.0)
+
+    @property
     def expected(self) -> float:
         """chi2 per degree of freedom that Gaussian noise gives with these weights."""
         return self.norm * self._moments()[1]
