@@ -61,7 +61,7 @@ def notes(run: GroupRun) -> list[str]:
             if names:
                 some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
                 text = f"{some}: {why} in {often.max()} of {counted(parm.status[0].size, 'interval')}"
-                found.append(f"{run.name} {text}{' at most' if len(names) > 1 else ''}")
+                found.append(f"{run.name} {text}{' at most' if np.ptp(often[often > 0]) else ''}")
     return found
 
 

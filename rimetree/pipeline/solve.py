@@ -106,7 +106,7 @@ class SolveRun:
             fields = ", ".join(g.field_name or "all fields" for g in ms.groups)
             return [f"{place}, {fields}: all data selected for {', '.join(work.keys)} are flagged; select others"]
         return [
-            f"{place}, {group.field_name or 'all fields'}: {self.block.model_col} is zero, so {', '.join(work.keys)} cannot be "
+            f"{place}, {group.field_name or 'all fields'}: {self.block.model_col} is zero or NaN, so {', '.join(work.keys)} cannot be "
             "solved; fill in a model"
             for group, s in zip(ms.groups, seen, strict=True)
             if s.links.any() and not s.flux > 0
