@@ -74,6 +74,8 @@ class GroupRun:
         self.classes = {solver.name: self._classes(solver) for solver in found.solvers}
         for fit in (fit for fits in self.classes.values() for fit in fits):
             fit.clock = clock
+        self.apart: dict[str, str] = {}
+        """Solver -> why its classes would be fitted in turn, "" where nothing speaks against fitting them together."""
         self.joint = {solver.name: self._joint(solver) for solver in found.solvers}
         self.free: dict[str, MatrixFreeFit] = {}
         """Solvers that are fitted without sums (see `choose`)."""
@@ -180,11 +182,15 @@ class GroupRun:
 
     def _joint(self, solver: SolverNode) -> JointFit | None:
         """The joint fit of a Solver's classes from sums, where there are several and nothing forbids it."""
-        fits = self.classes[solver.name]
-        asked = solver.options["algorithm"] in ("auto", "gn-cg") and solver.options["backend"] == "numba"
-        if len(fits) == 1 or not asked or any(bounded(self.families[n]) for n in solver.parms) or self._tied(solver):
-            return None
-        return self._coupled(solver)
+        options = solver.options
+        reasons = {
+            f"algorithm={options['algorithm']!r} was asked for": options["algorithm"] not in ("auto", "gn-cg"),
+            f"backend={options['backend']!r} was asked for": options["backend"] != "numba",
+            "some have bounds": any(bounded(self.families[n]) for n in solver.parms),
+            "some have smooth=": self._tied(solver),
+        }
+        self.apart[solver.name] = next((text for text, so in reasons.items() if so), "")
+        return self._coupled(solver) if len(self.classes[solver.name]) > 1 and not self.apart[solver.name] else None
 
     def _coupled(self, solver: SolverNode) -> JointFit:
         from .joint import JointFit  # needs scipy
@@ -276,6 +282,8 @@ class GroupRun:
             )
             if found:
                 return found
+        else:
+            self._note([f"{solver}: fitted in turn, errors of each class for given others: {self.apart[solver]}"])
         chi2, fall = np.inf, np.inf
         for _ in range(SWEEPS):
             by_class = [fit.in_turn(span, settings) for fit in fits]

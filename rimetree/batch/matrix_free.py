@@ -22,7 +22,7 @@ from ..solve.joint.coupled_errors import variances
 from ..solve.joint.coupled_fit import Minimum, fit
 from ..solve.joint.datum import Datum, datum, pairs
 from ..solve.joint.exchange import Exchanges
-from ..solve.joint.joined import Joined
+from ..solve.joint.joined import Joined, per_system
 from ..solve.joint.matrix_free import MatrixFree, Summed, started
 from ..solve.result.many_gauges import named
 from ..solve.result.outcome import Outcome
@@ -231,6 +231,8 @@ class MatrixFreeFit:
         systems, start = found.systems, problem.slopes(problem.points(x), x)[1]
         labels, wides, thetas = (problem.split(a) for a in (systems.label, variance, found.x))
         surprise, known = problem.split(problem.surprise(found.x)), problem.split((problem.prior.precision > 0) * 1.0)
+        total = per_system(found.of_cell, systems.count, problem.data) + systems.sum((problem.prior.precision > 0) * 1.0)
+        share = np.append(found.dof / np.maximum(total, 1), 1.0)
         for i, (own, made, item) in enumerate(zip(self.joint.classes, problem.classes, fitted, strict=True)):
             for k, (name, part, _) in enumerate(item.components):
                 here = made.of_part == made.component[part.unknowns[0]]
@@ -241,6 +243,8 @@ class MatrixFreeFit:
                 chi2, data = chi2 + surprise[i][part.unknowns].sum(0), data + known[i][part.unknowns].sum(0)
                 system = labels[i][part.unknowns].min(0)
                 outcome = _outcome(own, part, found, system, theta, wide, before, chi2, data, settings)
+                if len(fitted) > 1:  # others were fitted to the same data
+                    outcome = replace(outcome, dof=data * share[system])
                 item.components[k] = name, part.emptied(), replace(outcome, referred=zeroed(part, referred))
             own._store(np.ascontiguousarray(thetas[i]), item.first, item.intervals[0], item.components)
 

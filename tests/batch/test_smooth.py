@@ -299,3 +299,41 @@ def test_a_whole_array_is_tied_in_few_steps(kit):
     phase = (found * o.gains[..., 0].conj()).sum((1, 2), keepdims=True)
     pull = np.abs(found * phase.conj() / abs(phase) - o.gains[..., 0]) ** 2 / np.stack(given, -1) ** 2 / 2
     assert abs(pull.mean() - 1) < 0.15
+
+
+def test_beside_another_class_it_is_fitted_in_turn(kit):
+    """Phases that walk and amplitudes per channel: the lowest chi2 of data and walk, and the report says what errors are."""
+    rng, stations, slots, chans = np.random.default_rng(4), 4, 8, 3
+    phase = np.cumsum(0.1 * rng.normal(size=(slots, stations)), 0)
+    size = 1 + 0.2 * rng.normal(size=(stations, chans))
+    jones = (np.exp(1j * phase)[:, :, None] * size)[:, :, None]
+    o = kit.observe(
+        antennas=stations,
+        times=(5e9, slots, 10.0),
+        freqs=(1.4e9, chans, 1e6),
+        noise=1.0,
+        gain=lambda shape: jones.repeat(2, 2),
+    )
+    ms, ns, sigma = rt.MeasurementSet(o.path), rt.Scope(), 0.1 / np.sqrt(10)
+    for p in ms.antennas:
+        f = ns.f(p) << Meq.Parm(0.0, tags="x", solint=(1, None), smooth=sigma)
+        ns.J(p) << Meq.Polar(ns.a(p) << Meq.Parm(1.0, tags="x", solint=(None, 1)), f)
+    for p, q in ms.baselines:
+        x, d = (Meq.Selector(Meq.Spigot(p, q, column=c), index=(0, 0)) for c in ("MODEL_DATA", "DATA"))
+        ns.eq(p, q) << Meq.Condeq(ns.J(p) * x * Meq.Conj(ns.J(q)), d)
+    ns.solve << Meq.Solver(*ns.eq, solvable="x")
+    report = ns.forest().run(ms, progress=False)
+    assert report.converged
+    assert any("in turn, errors of each class for given others: some have smooth=" in note for note in report.notes)
+    data, model = kit.getcol(o.path, "DATA")[..., 0], o.model.astype(np.complex64)[..., 0]
+
+    def residuals(x):
+        f, a = x[: phase.size].reshape(phase.shape), x[phase.size :].reshape(size.shape)
+        g = a * np.exp(1j * f)[..., None]
+        r = ((data - g[o.slot, o.p] * model * g[o.slot, o.q].conj()) * np.sqrt(2) / o.sigma).ravel()
+        return np.concatenate([r.real, r.imag, np.diff(f, axis=0).ravel() / (sigma * np.sqrt(10))])
+
+    best = least_squares(residuals, np.append(phase, size), xtol=1e-10, ftol=1e-12, gtol=1e-9)
+    f, a = (report.tables.parm(n).values[..., 0, 0] for n in "fa")
+    found = (residuals(np.append(f[:, :, 0].T, a[:, 0])) ** 2).sum()
+    assert 2 * best.cost * (1 - 1e-9) <= found < 2 * best.cost + 1e-4 * o.model[..., 0].size * 2
