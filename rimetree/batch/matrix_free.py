@@ -231,7 +231,8 @@ class MatrixFreeFit:
         systems, start = found.systems, problem.slopes(problem.points(x), x)[1]
         labels, wides, thetas = (problem.split(a) for a in (systems.label, variance, found.x))
         surprise, known = problem.split(problem.surprise(found.x)), problem.split((problem.prior.precision > 0) * 1.0)
-        total = per_system(found.of_cell, systems.count, problem.data) + systems.sum((problem.prior.precision > 0) * 1.0)
+        priors = systems.sum((problem.prior.precision > 0) * 1.0)
+        total = per_system(found.of_cell, systems.count, problem.data) + priors
         share = np.append(found.dof / np.maximum(total, 1), 1.0)
         for i, (own, made, item) in enumerate(zip(self.joint.classes, problem.classes, fitted, strict=True)):
             for k, (name, part, _) in enumerate(item.components):
