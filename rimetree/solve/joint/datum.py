@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, hstack
@@ -132,6 +132,7 @@ def _of_class(
     order = np.argsort(late, kind="stable")
     chosen = _echelon(vectors @ vectors.transpose(0, 2, 1), order, unit)
     parts = [Datum.none(problem.count)]
+    fixed: set[tuple[str, int]] = set()  # nodes with intervals, however many coefficients they have
     for k, rate in chosen.items():
         there = np.flatnonzero(rate.any(1))
         whole = np.einsum("tk,kct->ct", rate, moves)[:, there]
@@ -143,8 +144,10 @@ def _of_class(
             pin[own, range(len(there))], pin[own + 1, range(len(there))] = -z.imag / abs(z), z.real / abs(z)
         columns = [_columns(problem.count, start, shape[1], there, entries) for entries in (whole, pin)]
         zero = start + own * shape[1] + there if real[k] else np.empty(0, int)
-        parts.append(Datum(columns[0], columns[1], zero, Counter(meaning.node[own].tolist())))
-    return _together(parts)
+        parts.append(Datum(columns[0], columns[1], zero, Counter()))
+        fixed.update(zip(meaning.node[own].tolist(), there.tolist(), strict=True))
+    names = Counter(node for node, _ in fixed)
+    return _together([*parts, replace(Datum.none(problem.count), names=names)])
 
 
 def _move(meaning: Meaning, own: np.ndarray, value: np.ndarray) -> np.ndarray:

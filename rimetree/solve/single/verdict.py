@@ -77,13 +77,15 @@ def _refer(fit: Fit, number: np.ndarray, freedom: Sequence[Free], good: np.ndarr
     pinned = np.zeros(good.shape, np.bool_)
     own, good = fit.theta[problem.unknowns], good & np.isfinite(fit.variance)
     for s in np.flatnonzero(np.isin(fit.status, (Status.CONVERGED, Status.SINGULAR))):
+        nodes: set[str] = set()
         chosen = references(
             problem.meaning, problem.retract.matrices, fit.variance[:, s], good[:, s], freedom[number[s]], wanted
         )
         for reference, group in chosen:
             turn_to_zero(problem.meaning, own[:, s], reference, group)
             pinned[reference + (problem.meaning.part[reference] > 0), s] = True
-            referred[str(problem.meaning.node[reference])] += 1
+            nodes.add(str(problem.meaning.node[reference]))
+        referred.update(nodes)
     fit.theta[problem.unknowns] = own
     atoms = problem.atoms(fit.theta)
     shared(lambda s0: Block(fit, s0).errors_without(atoms, pinned), fit.starts)
