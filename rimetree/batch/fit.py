@@ -311,32 +311,37 @@ class ClassFit:
             known = self.fitted[self.atoms.parameters]
             return bent * (known[:, :, None] & known[:, None])[..., None, None]
 
+        moves = self.fitted[self.atoms.parameters][..., None, None]  # what has no derivative does not move
+        sent: list[Any] = []
+
+        def evaluated(coefs: Mapping[int, np.ndarray]) -> tuple[Any, Any]:
+            """Where JAX is; all that they need but coefficients goes there once."""
+            from ..plan.xla import jax
+
+            if not sent:
+                sent.append(jax.device_put((self.atoms.complete(fixed), cells)))
+            return self.atoms.evaluate(coefs, *sent[0])
+
         def atoms(theta: np.ndarray) -> AtomValues:
             coefs = coefficients(theta)
             if self.atoms.linear:
                 values, tangents = self.atoms.plainly(coefs, cells, shape)
             else:
-                values, tangents = self.atoms.evaluate(coefs, fixed, cells)
+                values, tangents = evaluated(coefs)
                 self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
             v, t = np.asarray(values), np.asarray(tangents)
-            if not self.fitted.all():  # what has no derivative does not move
-                t = t * self.fitted[self.atoms.parameters][..., None, None]
+            if not self.fitted.all():
+                t = t * moves
             return tuple(np.ascontiguousarray(a) for a in (v.real, v.imag, t.real, t.imag))  # type: ignore[return-value]
 
-        sent: list[Any] = []
-
         def traced(theta: np.ndarray) -> tuple[Any, Any]:
-            from ..plan.xla import jax, jnp
+            from ..plan.xla import jnp
 
-            if not sent:
-                sent.append(
-                    jax.device_put((self.atoms.complete(fixed), cells, 1.0 * self.fitted[self.atoms.parameters]))
-                )
-            (given, prepared, moves), coefs = sent[0], coefficients(theta)
-            values, tangents = self.atoms.evaluate(coefs, given, prepared)
+            coefs = coefficients(theta)
+            values, tangents = evaluated(coefs)
             if not self.atoms.linear and not jnp.isfinite(values).all():
                 self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
-            return values, tangents if self.fitted.all() else tangents * moves[..., None, None]
+            return values, tangents if self.fitted.all() else tangents * moves
 
         return Problem(
             tuple(equations_), self.atoms.parameters, self.blocks, self.retract, atoms, self.multiplicative,

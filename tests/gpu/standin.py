@@ -113,6 +113,26 @@ def dispersive(tec, freq):
 
 Dispersive = rt.node(dispersive, name="Dispersive")
 
+FOLDER = Path(sys.argv[1])
+
+
+def pointing(ns: rt.Scope, p: str) -> Any:
+    """A beam from a file, off by what is solved for."""
+    off = parm(ns, "off", p, 0.0, solint=3, prior=(0, 1e-4))
+    beam = ns.beam << Meq.FITSReader(str(FOLDER / "beam.fits"), smooth=True)
+    return Meq.CoordTransform(beam, 0.01 + off, 1e-3 * int(p[3:]), axes=("l", "m"))
+
+
+def beam() -> None:
+    """A Gaussian in l and m."""
+    from astropy.io import fits
+
+    pixels = np.arange(-30, 31) * 0.001
+    axes = {"CTYPE1": "L", "CDELT1": 0.001, "CRPIX1": 31, "CTYPE2": "M", "CDELT2": 0.001, "CRPIX2": 31}
+    values = np.exp(-(pixels**2 + pixels[:, None] ** 2) / 4e-4)
+    fits.writeto(FOLDER / "beam.fits", values, fits.Header(axes))
+
+
 TURNED = both(lambda ns, p: parm(ns, "g", p, 1 + 0j, solint=3) * Meq.Exp(1e-18j * int(p[3:]) * Meq.Freq() * Meq.Time()))
 
 KINDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -134,6 +154,7 @@ KINDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {},
     ),
     "computed": (TURNED, {}),
+    "beam": (both(pointing), {}),
     "two intervals": (
         both(lambda ns, p: parm(ns, "g", p, 1 + 0j, solint=3) * parm(ns, "b", p, 1 + 0j, solint=(None, 2))),
         {},
@@ -187,12 +208,13 @@ def kit() -> Any:
 KIT = kit()
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Every kind by numba, and by JAX on the stand-in."""
     watched = Watched()
     jax.jit, jax.device_put, jax.devices = watched.compiled, watched.sent, watched.only
-    KIT.observe(folder / "x.ms", antennas=4, spread=0.1, noise=0.05)
-    ms = rt.MeasurementSet(folder / "x.ms")
+    beam()
+    KIT.observe(FOLDER / "x.ms", antennas=4, spread=0.1, noise=0.05)
+    ms = rt.MeasurementSet(FOLDER / "x.ms")
     found: dict[str, Any] = {}
     for kind in KINDS:
         one = solved(ms, kind, "numba")
@@ -210,7 +232,7 @@ def main(folder: Path) -> None:
             "outside": sorted(watched.outside),
             "put": watched.put,
         }
-    gains = [piped(ms.path, folder / f"{gpu}.h5", gpu) for gpu in (False, True)]
+    gains = [piped(ms.path, FOLDER / f"{gpu}.h5", gpu) for gpu in (False, True)]
     found["pipeline"] = float(np.abs(gains[1] - gains[0]).max())
     found["column"] = KIT.getcol(ms.path, "DATA").nbytes
     found["turned"] = 3 * 6 * 4 * 16  # antennas (the first is not turned), slots, channels
@@ -218,4 +240,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -17,7 +17,7 @@ from rimetree.errors import SolveError
 from rimetree.solve.reduce import backends
 
 KINDS = ["diagonal", "full", "delay", "numpy", "spline", "inverse", "computed", "previous", "robust", "bounds", "prior"]
-KINDS += ["single data", "two intervals", "matrix-free"]
+KINDS += ["single data", "two intervals", "matrix-free", "beam"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_data_go_to_the_device_once_and_iterations_move_none(found):
         assert found["turned"] not in own["put"]  # computed there
         assert len(own["calls"]["jax_normal.<locals>.made"]) > 3
         assert not any(own["calls"]["jax_normal.<locals>.made"])
-        unknowns = max(own["calls"]["Atoms._evaluate"])
-        assert unknowns <= 4 * 4 * 6 * 16  # complex gains of all antennas and slots
+        assert max(own["calls"]["Atoms._evaluate"]) <= 4 * 4 * 6 * 16  # complex gains of all antennas and slots
+    assert max(found["beam"]["calls"]["Atoms._evaluate"]) <= 4 * 2 * 8  # not the beam
 
 
 def test_a_configuration_may_ask_for_it(found):
