@@ -66,7 +66,6 @@ pwd.getpwuid = unknown
 real = os.access
 os.access = lambda path, mode, **options: real(path, mode, **options) and not {written}
 from rimetree.plan.xla import jax, jnp
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # on a fast machine, too
 a = jnp.eye(30) * 2
 print(float(jax.jit(lambda x: jnp.linalg.eigh(jnp.sin(x) @ x.T)[0].sum())(a)))
 """
