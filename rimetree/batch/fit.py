@@ -296,15 +296,12 @@ class ClassFit:
     ) -> Problem:
         group = self.state.group
         offset = int(self.state.parms[self.parms[0]].slot_interval[span.start])
-        slots = np.arange(group.time.size)[span.slots][tgrid.cell_of]
+        slots, counts = np.arange(group.time.size)[span.slots][tgrid.cell_of], (tgrid.count, fgrid.count)
         cells, shape = self.state.prepared(self.parms, slots, fgrid.cell_of), (*slots.shape, *fgrid.cell_of.shape)
         fixed = {"values": boundary, "coordinates": self.state.coordinates(slots, fgrid.cell_of)}
 
         def coefficients(theta: np.ndarray) -> dict[int, np.ndarray]:
-            return {
-                n: self.unknowns.values(theta, n).reshape(*self.unknowns.shapes[n], tgrid.count, fgrid.count)
-                for n in self.parms
-            }
+            return {n: self.unknowns.values(theta, n).reshape(*self.unknowns.shapes[n], *counts) for n in self.parms}
 
         def curvature(theta: np.ndarray) -> np.ndarray:
             bent = np.asarray(self.atoms.curvature(coefficients(theta), fixed, cells))
@@ -328,7 +325,7 @@ class ClassFit:
                 values, tangents = self.atoms.plainly(coefs, cells, shape)
             else:
                 values, tangents = evaluated(coefs)
-                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
+                self.unfit.watch(np.asarray(values), offset, counts, (coefs, fixed, cells))
             v, t = np.asarray(values), np.asarray(tangents)
             if not self.fitted.all():
                 t = t * moves
@@ -340,7 +337,7 @@ class ClassFit:
             coefs = coefficients(theta)
             values, tangents = evaluated(coefs)
             if not self.atoms.linear and not jnp.isfinite(values).all():
-                self.unfit.watch(np.asarray(values), offset, (tgrid.count, fgrid.count), (coefs, fixed, cells))
+                self.unfit.watch(np.asarray(values), offset, counts, (coefs, fixed, cells))
             return values, tangents if self.fitted.all() else tangents * moves
 
         return Problem(
