@@ -177,3 +177,19 @@ def test_tied_phases_go_on_beyond_a_turn(kit: SimpleNamespace) -> None:
     assert abs(off / table.errors[:, :, 0, 0, 0].T).max() < 6
     walk = (np.diff(phase[:, 1:], axis=0) ** 2 / 0.8**2).sum()
     assert abs(solver.smoothness.sum() - walk) < 0.3 * walk
+
+
+def test_real_and_imaginary_parts_lost_in_the_noise_are_said(kit: SimpleNamespace) -> None:
+    """A gain written as a sum of its parts is judged as a complex one is: at a hundredth of the noise nothing converges, at ten times all."""
+    for noise, wanted in ((300.0, 0), (0.3, SLOTS)):
+        o = observed(
+            kit,
+            lambda s: np.ones(s, complex),
+            antennas=4,
+            freqs=(1.4e9, CHANNELS, 1e3),
+            name=f"{noise}.ms",
+            noise=noise,
+        )
+        found = solve(o, {"re": 1.0, "im": 0.0}, lambda ns, p: Meq.ToComplex(ns.re(p), ns.im(p)))
+        assert (found.status == Status.CONVERGED).sum() == wanted
+    np.testing.assert_array_less(abs(abs(found.re[0] + 1j * found.im[0]) - 1), 0.2)

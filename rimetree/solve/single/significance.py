@@ -39,6 +39,7 @@ def judge(
     it, since what is badly known of all together does no harm (rotations, a phase between x and y). The rest is explained at `lost`.
     """
     found = lost(problem, atoms, variance, alone, scale, least)
+    found |= sums_lost(problem, atoms, variance, scale, least)
     found |= matrices_lost(theta, problem.retract.matrices, alone, scale, least) & np.isfinite(variance)
     found &= ~free & np.isin(status, (Status.CONVERGED, Status.SINGULAR))
     rest = (np.isfinite(variance) & ~free).sum(0)
@@ -82,6 +83,24 @@ def lost(
     return found
 
 
+def sums_lost(problem: Problem, atoms: AtomValues, variance: np.ndarray, scale: np.ndarray, least: float) -> np.ndarray:
+    """(n, S): the same for gains that are sums, such as of real and imaginary parts: all of a station's atoms are zero within errors."""
+    found = np.zeros(variance.shape, bool)
+    for own in summed_gains(problem):
+        ur, ui, tr, ti = (a[own] for a in atoms)
+        unknown = problem.atom_unknown[own]
+        with np.errstate(all="ignore"):
+            power = (ur**2 + ui**2).sum(0)
+            error = np.zeros(power.shape)
+            for k in np.unique(unknown[unknown >= 0]):
+                atom, parameter = np.nonzero(unknown == k)
+                along = (ur[atom] * tr[atom, parameter] + ui[atom] * ti[atom, parameter]).sum(0)
+                error += along**2 * variance[k] * scale / power
+            small = (power.mean(0) <= 2 * least**2 * error.mean(0)) & (error.mean(0) > 0)
+        found[np.unique(unknown[unknown >= 0])] |= small
+    return found
+
+
 def matrices_lost(
     theta: np.ndarray, rows: np.ndarray, variance: np.ndarray, scale: np.ndarray, least: float
 ) -> np.ndarray:
@@ -112,6 +131,29 @@ def gain_atoms(problem: Problem) -> np.ndarray:
             (seen if yes else other)[eq.form.factor_atom[:, factor]] = True
     of_matrix = np.isin(problem.atom_unknown, np.concatenate([problem.retract.matrices.ravel(), [-2]])).any(1)
     return seen & ~other & ~of_matrix & (problem.atom_unknown >= 0).any(1)
+
+
+def summed_gains(problem: Problem) -> list[np.ndarray]:
+    """Atoms of every station of which each term has exactly one, beside other factors: their sum is a gain. Not those that are gains by
+    themselves, or of matrices."""
+    found: list[np.ndarray] = problem.kept("summed gains", lambda: _summed_gains(problem))
+    return found
+
+
+def _summed_gains(problem: Problem) -> list[np.ndarray]:
+    of_atom = problem.blocks[problem.atom_unknown.max(1)]
+    seen, other = np.zeros((2, len(of_atom)), bool)
+    for eq in problem.equations:
+        station = of_atom[eq.form.factor_atom]
+        terms = [[int(f) for f in row if f >= 0] for row in eq.form.term_factor]
+        for f in range(station.shape[1]):
+            alike = [h for h in range(station.shape[1]) if (station[:, h] == station[:, f]).all()]
+            yes = len(alike) > 1 and all(len(t) > 1 and sum(h in alike for h in t) == 1 for t in terms)
+            (seen if yes else other)[eq.form.factor_atom[:, f]] = True
+    matrices = np.isin(problem.atom_unknown, np.concatenate([problem.retract.matrices.ravel(), [-2]])).any(1)
+    common = seen & ~other & ~matrices & ~gain_atoms(problem) & (problem.atom_unknown >= 0).any(1)
+    bad = np.unique(of_atom[~common & (problem.atom_unknown >= 0).any(1)])
+    return [np.flatnonzero(common & (of_atom == b)) for b in np.setdiff1d(np.unique(of_atom[common]), bad)]
 
 
 def _gain_factors(form: Form) -> list[bool]:
