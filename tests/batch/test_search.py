@@ -180,7 +180,9 @@ def test_tied_phases_go_on_beyond_a_turn(kit: SimpleNamespace) -> None:
 
 
 def test_real_and_imaginary_parts_lost_in_the_noise_are_said(kit: SimpleNamespace) -> None:
-    """A gain written as a sum of its parts is judged as a complex one is: at a hundredth of the noise nothing converges, at ten times all."""
+    """A gain written as a sum of its parts is judged as a complex one is: at a hundredth of the noise nothing converges;
+    at ten times all converges.
+    """
     for noise, wanted in ((300.0, 0), (0.3, SLOTS)):
         o = observed(
             kit,
