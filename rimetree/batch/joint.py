@@ -25,7 +25,9 @@ from ..solve.reduce.bilinear import squares
 from ..solve.reduce.forms import Form
 from ..solve.settings import Settings
 from ..solve.single.bounds import Constraints, Prior
+from ..solve.single.doubt import SIGNIFICANT, excess
 from ..solve.single.retract import Bending, Curves
+from ..status import Status
 from .fit import ClassFit, Fitted
 from .joint_grid import Axis
 from .joint_report import ABOVE, exchanged, outcomes, undetermined
@@ -65,6 +67,7 @@ class JointFit:
         with self.classes[0].clock("sums"):
             sums = JointSums.collect(self, span, time, freq)
         problem, found, fitted, above = Starts(self, sums, settings).minimum()
+        self._constrained(sums, problem, found, fitted, settings)
         meanings = [own.meaning for own in self.classes]
         fixed = Datum.none(problem.count)
         if settings.reference:
@@ -99,6 +102,24 @@ class JointFit:
                 equations = sums.equations(i) if sums else None
             begun[i] = self.classes[i].run(span, replace(settings, reference=""), equations)
         return [begun[i] for i in range(len(self.classes))]
+
+    def _constrained(
+        self, sums: JointSums, problem: Coupled, found: Minimum, fitted: Sequence[Fitted], settings: Settings
+    ) -> None:
+        """What a class by itself found unconstrained, where others were wrong (gains at phases all around shrink to zero), is judged
+        again at the joint minimum, in systems whose chi2 is that of noise: elsewhere it may have stayed so."""
+        if not any((outcome.status == Status.SINGULAR).any() for item in fitted for _, _, outcome in item.components):
+            return
+        noise = np.append(excess(found.totals(problem), found.dof) <= SIGNIFICANT, False)
+        labels = problem.split(found.systems.label)
+        for i, (own, item) in enumerate(zip(self.classes, fitted, strict=True)):
+            sums.put(found.x)
+            again = own.run(sums.span, replace(settings, reference=""), sums.equations(i))
+            for k, ((name, part, one), (_, _, other)) in enumerate(zip(item.components, again.components, strict=True)):
+                better = (one.status == Status.SINGULAR) & (other.status == Status.CONVERGED)
+                better &= noise[labels[i][part.unknowns].min(0)]
+                known = one.merged(other, better)
+                item.components[k] = name, part, replace(known, iterations=one.iterations, chi2_start=one.chi2_start)
 
     def spread(self, i: int, span: Span, settings: Settings) -> None:
         """Fit a class by itself, each time interval from the solution of its neighbours where that is better."""
