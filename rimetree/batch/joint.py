@@ -93,10 +93,10 @@ class JointFit:
         self, span: Span, settings: Settings, sums: JointSums | None = None, first: Sequence[int] = ()
     ) -> list[Fitted]:
         """Fit each class by itself, the others held fixed: from the sums of all where these say enough, else from the data. The classes
-        `first` come before others, and their time intervals follow one another."""
+        `first` come before others; time intervals of such as are not linear follow one another."""
         begun = {}
         for i in sorted(range(len(self.classes)), key=lambda i: (i not in first, self._precedence(i))):
-            if i in first:
+            if i in first and not self.classes[i].atoms.linear:
                 self.spread(i, span, settings)
             with self.classes[i].clock("sums"):
                 equations = sums.equations(i) if sums else None
@@ -124,6 +124,11 @@ class JointFit:
     def spread(self, i: int, span: Span, settings: Settings) -> None:
         """Fit a class by itself, each time interval from the solution of its neighbours where that is better."""
         self.classes[i].spread(span, replace(settings, reference=""))
+
+    @property
+    def gains(self) -> list[int]:
+        """Classes of which each might be fitted first."""
+        return [i for i in range(len(self.classes)) if self._precedence(i) == 0]
 
     def _precedence(self, i: int) -> int:
         """Which classes are fitted first: gains, which find their way from any phases; then what enters non-linearly; last

@@ -4,12 +4,14 @@ By default each class is fitted by itself from where its Parms start, the others
 the minimum; but delays, positions or shapes may end in another one. Where something is not linear, and some system of equations fits worse
 than noise allows (or has not converged, and not for want of data alone), other starts are tried, each once, and only while that is so:
 
+- Of several classes of gains another comes first: what is fitted while others have phases all around shrinks to nothing, and may stay so.
 - What varies in time is fitted before gains, which would average over phases that drift, and follows its neighbours.
 - All classes are put back to where they began, except the one that by itself explains most of the data, and all move from there: a source
   shrinks to a line to make up for gains fitted to another shape, a ripple's period becomes infinite while phases are unknown.
 
 From whichever start, intervals that the values before or after them fit better take these (see `following`), and all move again.
-Each system keeps the lowest chi2 of all; with `start="own"` there is one start, and nothing follows.
+Each system keeps the lowest chi2 of all; with `start="own"` there is one start, and nothing follows. Where much of the data's power is
+left and no second start led to the same, a system is AMBIGUOUS, unless it began near.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ import numpy as np
 
 from ..solve.joint.coupled import Coupled
 from ..solve.joint.coupled_fit import Minimum, fit
+from ..solve.joint.joined import per_system
 from ..solve.joint.unwinding import unwound
 from ..solve.settings import Settings
 from ..solve.single.doubt import SIGNIFICANT, excess
+from ..solve.single.search import FROM_FAR, UNEXPLAINED
 from ..status import Status
 from .fit import Fitted
 from .joint_sums import JointSums
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 LOST = (Status.NO_DATA, Status.TOO_FEW_DATA, Status.DIVERGED)
 """Intervals that take no part in a joint fit: what they cannot determine would spoil the others."""
+
+SAME = 0.01
+"""Part of a misfit by which minima may differ that are the same: truncated steps end before all is gained."""
 
 ROUNDS = 4
 """Most times that all classes are fitted again, after some have followed their neighbours."""
@@ -49,6 +56,10 @@ class Starts:
         self.following = [i for i in curved if int(sums.time.intervals[i][-1])]
         self.others: list[Callable[[], list[Fitted] | None]] = []
         """What else to begin with: leaves values in the state, or gives None where it is known to end no lower."""
+        self.agreed = np.zeros(0, np.bool_)
+        """(systems,) whether a second start has led to the minimum."""
+        if all(c.searches for c in joint.classes):
+            self.others += [lambda i=i: self._begin([i]) for i in joint.gains[1:]]  # type: ignore[misc]
         if self.following and joint.start == "auto":
             self.others.append(lambda: self._begin(self.following))
         if curved:
@@ -60,6 +71,7 @@ class Starts:
         self.joint.leave_out(self.sums, fitted)
         self.problem = self.joint.problem(self.sums)
         self.found = self._followed(self._fit(self.sums.start()))
+        self.agreed = np.zeros(self.found.systems.count, np.bool_)
         for begin in self.others:
             if not self._doubtful():
                 break
@@ -68,11 +80,33 @@ class Starts:
             if again is None:
                 continue
             other = self._followed(self._fit(self.sums.start()))
-            lower = self._lower(other)
+            lower = self._compared(other)
             fitted = self._chosen(fitted, again, lower)
             self.found = self._mixed(self.found, other, lower)
+        if self.others and all(c.searches for c in self.joint.classes):
+            unsure = self._ambiguous() & ~self.agreed
+            self.found.status[unsure] = Status.AMBIGUOUS
         said = bool(self.others) or self.joint.start == "own"
         return self.problem, self.found, fitted, said and bool(self._misfits().any())
+
+    def _compared(self, other: Minimum) -> np.ndarray:
+        """(systems,) whether another minimum is lower, after noting where it is the same."""
+        lower, mine = self._lower(other), self.found.totals(self.problem)
+        same = np.abs(other.totals(self.problem) - mine) <= SAME * np.abs(mine - self.found.dof)
+        self.agreed = np.where(same, True, self.agreed & ~lower)
+        return lower
+
+    def _ambiguous(self) -> np.ndarray:
+        """(systems,) what has converged, yet leaves so much of the data's power that it may be a wrong minimum, and much less than its
+        start left."""
+        n, of = self.found.systems.count, self.found.of_cell
+        chi2, dof = self.found.totals(self.problem), self.found.dof
+        start = per_system(of, n, self.problem.slopes(self.problem.points(self.own), self.own)[1])
+        beyond = chi2 - dof
+        unsure = (beyond > UNEXPLAINED * (per_system(of, n, self.problem.power()) - dof)) & (
+            start - chi2 > FROM_FAR * beyond
+        )
+        return self._misfits() & (self.found.status == Status.CONVERGED) & unsure
 
     def _fit(self, x: np.ndarray) -> Minimum:
         found = fit(self.problem, unwound(self.problem.points, x), self.settings)
@@ -92,7 +126,7 @@ class Starts:
             if chi2 < least:
                 least, start = chi2, x
         other = self._fit(start)
-        if not self._lower(other).any():
+        if not self._compared(other).any():
             return None
         self.sums.put(other.x)
         return self._begin(())
