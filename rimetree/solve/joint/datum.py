@@ -132,7 +132,7 @@ def _of_class(
     order = np.argsort(late, kind="stable")
     chosen = _echelon(vectors @ vectors.transpose(0, 2, 1), order, unit)
     parts = [Datum.none(problem.count)]
-    fixed: set[tuple[str, int]] = set()  # nodes with intervals, however many coefficients they have
+    fixed: dict[tuple[str, int], None] = {}  # nodes with intervals, however many coefficients they have
     for k, rate in chosen.items():
         there = np.flatnonzero(rate.any(1))
         whole = np.einsum("tk,kct->ct", rate, moves)[:, there]
@@ -145,7 +145,7 @@ def _of_class(
         columns = [_columns(problem.count, start, shape[1], there, entries) for entries in (whole, pin)]
         zero = start + own * shape[1] + there if real[k] else np.empty(0, int)
         parts.append(Datum(columns[0], columns[1], zero, Counter()))
-        fixed.update(zip(meaning.node[own].tolist(), there.tolist(), strict=True))
+        fixed |= dict.fromkeys(zip(meaning.node[own].tolist(), there.tolist(), strict=True))
     names = Counter(node for node, _ in fixed)
     return _together([*parts, replace(Datum.none(problem.count), names=names)])
 
