@@ -77,14 +77,14 @@ def _refer(fit: Fit, number: np.ndarray, freedom: Sequence[Free], good: np.ndarr
     pinned = np.zeros(good.shape, np.bool_)
     own, good = fit.theta[problem.unknowns], good & np.isfinite(fit.variance)
     for s in np.flatnonzero(np.isin(fit.status, (Status.CONVERGED, Status.SINGULAR))):
-        nodes: set[str] = set()
+        nodes: dict[str, None] = {}
         chosen = references(
             problem.meaning, problem.retract.matrices, fit.variance[:, s], good[:, s], freedom[number[s]], wanted
         )
         for reference, group in chosen:
             turn_to_zero(problem.meaning, own[:, s], reference, group)
             pinned[reference + (problem.meaning.part[reference] > 0), s] = True
-            nodes.add(str(problem.meaning.node[reference]))
+            nodes[str(problem.meaning.node[reference])] = None
         referred.update(nodes)
     fit.theta[problem.unknowns] = own
     atoms = problem.atoms(fit.theta)
