@@ -67,7 +67,10 @@ real = os.access
 os.access = lambda path, mode, **options: real(path, mode, **options) and not {written}
 from rimetree.plan.xla import jax, jnp
 a = jnp.eye(30) * 2
-print(float(jax.jit(lambda x: jnp.linalg.eigh(jnp.sin(x) @ x.T)[0].sum())(a)))
+def long(x):  # to compile
+    y = jnp.sin(x) @ x.T
+    return sum(jnp.linalg.eigh(y[:n, :n])[0].sum() for n in range(1, 31)) / 15.5
+print(float(jax.jit(long)(a)))
 """
 
 

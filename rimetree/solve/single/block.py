@@ -58,6 +58,9 @@ class Block:
             np.zeros(LANES, np.int32),
             np.zeros(LANES, np.bool_),
             Prior(*(self._padded(a) for a in fit.prior)),
+            self.room.any("home", n),
+            np.zeros((2, LANES)),
+            *np.zeros((3, LANES), np.int64),
         )
 
     def _padded(self, array: np.ndarray) -> np.ndarray:

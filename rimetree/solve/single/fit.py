@@ -17,6 +17,10 @@ ALTERNATIONS = 16
 """Steps with alternating factors before damped ones."""
 
 
+IDLE = 30.0
+"""Of the root of the tolerance: what steps that are not exact need not gain, once they have been led astray."""
+
+
 class Fit:
     """Starts, data and priors of all intervals, and what was found for them (see `Outcome`)."""
 
@@ -57,6 +61,7 @@ class Fit:
             self._pairs(),
             int(settings.max_iter),
             float(settings.tol),
+            0.0 if settings.algorithm == "newton" else IDLE * float(np.sqrt(settings.tol)),
             limits,
         )
         inside = np.ascontiguousarray(theta[problem.unknowns])

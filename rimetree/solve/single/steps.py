@@ -2,6 +2,11 @@
 
 One evaluation of the normal equations after another: `advance` takes each and makes the next trial, first
 block-Jacobi steps where they are asked for, then damped ones.
+
+Valleys of chi2 along which the data hardly change (a phase that all splines have in common) are curved: a long step along one leaves
+it sideways, and damping would have to make all steps short. So from where a step has led astray the next ones are tried, as long as
+they come back towards the valley; the fit returns home only if they do not end below where it left (the watchdog technique of
+Chamberlain et al. 1982, Math. Programming Study 16, 1; as in `joint.coupled_fit`).
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -34,6 +39,23 @@ FOUND = 0.005
 
 SLOW = 0.5
 """Part of chi2 left by two block-Jacobi steps, near the minimum, with which damped steps are quicker."""
+
+STRAY = 1000.0
+"""How much more than a step promised to gain it may lose, to be followed from where it led."""
+
+CORRECTIONS, HOPEFUL = 4, 0.5
+"""Most steps from there; each has to leave less than this part of what is above the chi2 at home."""
+
+LIGHT, PATIENCE = 1e-3, 4
+"""Steps that gain next to nothing (see `Rules.idle`), though damped no more than the first: a fit that has been led astray ends after
+so many of them. What is left is a fraction of standard errors, along what chi2 hardly sees: noise bends it, and steps promise more for
+ever."""
+
+WARY = 2
+"""Steps for which damping is not lowered after one that had to be undone."""
+
+HOME = -1
+"""Of lanes that are evaluated once more where they had left."""
 
 TRUSTED_DAMPING = 1e-5
 """A small predicted decrease means convergence only when the damping does not cause it."""
@@ -86,6 +108,16 @@ class Course(NamedTuple):
     small: np.ndarray
     """(LANES,) bool: the step to the trial is too small to matter."""
     prior: Prior
+    home: np.ndarray
+    """Parameters that a lane has left for a place with a larger chi2."""
+    anchor: np.ndarray
+    """(2, LANES): chi2 at home, and what the step from there promised to gain."""
+    astray: np.ndarray
+    """(LANES,): steps since a lane left home; HOME where it is to go back."""
+    idle: np.ndarray
+    """(LANES,): steps that have gained next to nothing since one gained more."""
+    wary: np.ndarray
+    """(LANES,): steps for which damping is not lowered, since a lane went home."""
 
 
 class Rules(NamedTuple):
@@ -101,6 +133,8 @@ class Rules(NamedTuple):
     """Whether every term of the equations is of second degree in the unknowns."""
     max_iter: int
     tol: float
+    idle: float
+    """What of chi2 per degree of freedom is next to nothing for a step to gain."""
     bounds: Bounds
 
 
@@ -158,6 +192,63 @@ def _settle(course, k, chi2):
 
 
 @kernel(**KERNEL)
+def _damping(course, v, kept):
+    """The next damping, after a step that kept a part of what it had promised."""
+    damping = course.damping[0, v]
+    if kept > 0.75:
+        course.wary[v] = max(course.wary[v] - 1, 0)
+        return damping if course.wary[v] else max(damping * 0.1, LEAST_DAMPING)
+    if kept < 0.25:  # steps that overshoot swing about a valley whose curvature the residuals add to
+        return max(damping * 10, BRAKE)
+    return damping
+
+
+@kernel(**KERNEL)
+def _tired(course, rules, v, damping, gained):
+    """Count a step that was taken with this damping; whether there were enough that gained next to nothing."""
+    if gained > rules.idle * course.chi2[0, v] / course.dof[v]:
+        course.idle[v] = 0
+    elif damping <= LIGHT and course.anchor[1, v] > 0.0:
+        course.idle[v] += 1
+    return course.idle[v] >= PATIENCE
+
+
+@kernel(**KERNEL)
+def _strays(course, v, chi2):
+    """Whether to follow a step that has led to a larger chi2."""
+    rise, promised = chi2 - course.chi2[0, v], course.decrease[0, v]
+    return course.floor[v] < rise <= STRAY * promised and not course.small[v]
+
+
+@kernel(**KERNEL)
+def _astray(course, rules, v, chi2):
+    """`_judge` for a lane that leaves home or has left it."""
+    if course.astray[v] == 0:
+        course.anchor[0, v], course.anchor[1, v] = course.chi2[0, v], course.decrease[0, v]
+        for i in range(course.theta.shape[0]):
+            course.home[i, v] = course.theta[i, v]
+    above, gained = course.chi2[0, v] - course.anchor[0, v], course.anchor[0, v] - chi2
+    course.before[0, v] = np.inf
+    if gained >= 0.0:  # back in the valley, and further
+        course.astray[v] = 0
+        if _tired(course, rules, v, course.damping[0, v], gained):
+            course.status[v] = CONVERGED
+        course.damping[0, v] = _damping(course, v, gained / course.anchor[1, v])
+        if course.status[v] != WORKING or course.iterations[v] >= rules.max_iter:
+            course.active[0, v] = 0.0
+        return True
+    first, last = course.astray[v] == 0, course.iterations[v] >= rules.max_iter
+    if not last and (first or (course.astray[v] < CORRECTIONS and -gained <= HOPEFUL * above)):
+        course.astray[v] += 1
+        return True
+    course.astray[v], course.wary[v] = HOME, WARY
+    course.damping[0, v] *= 10
+    if course.damping[0, v] > LARGEST_DAMPING:
+        course.status[v] = STALLED
+    return False
+
+
+@kernel(**KERNEL)
 def _judge(course, rules, v, k, chi2):
     """Whether lane v accepts its trial; ends it where it has converged, diverged, stalled, or used up its
     iterations."""
@@ -170,27 +261,30 @@ def _judge(course, rules, v, k, chi2):
             course.status[v], course.active[0, v] = DIVERGED, 0.0
             return False
         return True
+    if course.astray[v] == HOME:
+        course.astray[v] = 0
+        if course.status[v] != WORKING or course.iterations[v] >= rules.max_iter:
+            course.active[0, v] = 0.0
+        return True
     course.iterations[v] += 1
+    if course.astray[v] > 0 or _strays(course, v, chi2):
+        return _astray(course, rules, v, chi2)
     damping, small = course.damping[0, v], course.small[v]
     done = small and damping <= TRUSTED_DAMPING
     accept = chi2 <= course.chi2[0, v] + course.floor[v] and np.isfinite(course.decrease[0, v])
     if accept:
         course.before[0, v] = course.decrease[0, v] if damping <= TRUSTED_DAMPING else np.inf
+    gained, damping_before = course.chi2[0, v] - chi2, damping
     if not accept:
         damping *= 10
     elif small:
         damping = max(damping * 1e-3, LEAST_DAMPING)
     else:
-        kept = (course.chi2[0, v] - chi2) / course.decrease[0, v]
-        if kept > 0.75:
-            damping = max(damping * 0.1, LEAST_DAMPING)
-        elif kept < 0.25:  # steps that overshoot swing about a valley whose curvature the residuals add to
-            damping = max(damping * 10, BRAKE)
+        damping = _damping(course, v, gained / course.decrease[0, v])
     course.damping[0, v] = damping
-    if done or (
-        small and not accept and np.isfinite(chi2)
-    ):  # beside what is not finite, steps are small by damping only
-        course.status[v] = CONVERGED
+    tired = accept and _tired(course, rules, v, damping_before, gained)
+    if done or tired or (small and not accept and np.isfinite(chi2)):
+        course.status[v] = CONVERGED  # beside what is not finite, steps are small by damping only
     elif not accept and damping > LARGEST_DAMPING:
         course.status[v] = STALLED
     if course.status[v] != WORKING or course.iterations[v] >= rules.max_iter:
@@ -256,6 +350,10 @@ def move(course, rules):
     accepted, done = np.zeros((1, LANES)), np.zeros((1, LANES))
     bounded = rules.bounds.unknown.shape[0] > 0
     for v in range(LANES):
+        if course.astray[v] == HOME:
+            for i in range(course.theta.shape[0]):
+                course.theta[i, v] = course.home[i, v]
+                course.delta[i, v] = 0.0
         decrease, error = course.decrease[0, v], course.chi2[0, v] / course.dof[v]
         least = max(rules.tol * error, course.floor[v])
         course.small[v] = decrease <= least
@@ -264,7 +362,8 @@ def move(course, rules):
             decrease / course.before[0, v]
         )  # on the last step, in parameters, and of chi2's relative error in this one
         last = course.small[v] or (decrease <= error and decrease * gain <= least and course.before[0, v] < np.inf)
-        if accepted[0, v] and last and course.damping[0, v] <= TRUSTED_DAMPING and not bounded:
+        settled = last and course.damping[0, v] <= TRUSTED_DAMPING and course.astray[v] == 0
+        if accepted[0, v] and settled and not bounded:
             # The last step is taken and not evaluated: what it leaves, and what chi2 is wrong by, is within the tolerance,
             # even if steps gain no more on one another than the last two. (At a bound, however small, it may change which
             # unknowns are free.)

@@ -85,7 +85,7 @@ def _refer(fit: Fit, number: np.ndarray, freedom: Sequence[Free], good: np.ndarr
             turn_to_zero(problem.meaning, own[:, s], reference, group)
             pinned[reference + (problem.meaning.part[reference] > 0), s] = True
             nodes[str(problem.meaning.node[reference])] = None
-        referred.update(nodes)
+        referred.update(nodes.keys())
     fit.theta[problem.unknowns] = own
     atoms = problem.atoms(fit.theta)
     shared(lambda s0: Block(fit, s0).errors_without(atoms, pinned), fit.starts)
