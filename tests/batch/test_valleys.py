@@ -26,9 +26,7 @@ def curves(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("algorithm", ["lm", "gn-cg"])
 def test_splines_of_all_antennas_end_where_noise_lets_them(kit: Any, algorithm: str) -> None:
     """From 1, within the iterations that there are; what is determined, gains of two antennas against each other, as well as it can be."""
-    o = kit.observe(
-        antennas=ANTENNAS, times=(5e9, 10, 10.0), freqs=(1.4e9, CHANNELS, 1e6), noise=NOISE, gain=curves
-    )
+    o = kit.observe(antennas=ANTENNAS, times=(5e9, 10, 10.0), freqs=(1.4e9, CHANNELS, 1e6), noise=NOISE, gain=curves)
     ms, ns = rt.MeasurementSet(o.path), rt.Scope()
     for p in ms.antennas:
         x, y = (ns[n](p) << Meq.Parm(1 + 0j, tags="g", funklet=Spline(freq=8)) for n in ("gx", "gy"))
