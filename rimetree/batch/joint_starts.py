@@ -27,8 +27,7 @@ from ..solve.joint.coupled_fit import Minimum, fit
 from ..solve.joint.joined import per_system
 from ..solve.joint.unwinding import unwound
 from ..solve.settings import Settings
-from ..solve.single.doubt import SIGNIFICANT, excess
-from ..solve.single.search import FROM_FAR, UNEXPLAINED
+from ..solve.single.doubt import SIGNIFICANT, excess, unexplained
 from ..status import Status
 from .fit import Fitted
 from .joint_sums import JointSums
@@ -102,10 +101,7 @@ class Starts:
         n, of = self.found.systems.count, self.found.of_cell
         chi2, dof = self.found.totals(self.problem), self.found.dof
         start = per_system(of, n, self.problem.slopes(self.problem.points(self.own), self.own)[1])
-        beyond = chi2 - dof
-        unsure = (beyond > UNEXPLAINED * (per_system(of, n, self.problem.power()) - dof)) & (
-            start - chi2 > FROM_FAR * beyond
-        )
+        unsure = unexplained(chi2, start, dof, per_system(of, n, self.problem.power()))
         return self._misfits() & (self.found.status == Status.CONVERGED) & unsure
 
     def _fit(self, x: np.ndarray) -> Minimum:

@@ -24,7 +24,7 @@ from ...status import Status
 from ..result.outcome import Outcome
 from ..settings import Settings
 from .bounds import Constraints, Prior
-from .doubt import FAILED, SIGNIFICANT, doubtful, excess, least
+from .doubt import FAILED, SIGNIFICANT, UNEXPLAINED, doubtful, excess, least, unexplained
 from .leading import leading
 from .lm import solve
 from .problem import Problem
@@ -32,12 +32,6 @@ from .relocate import relocated
 
 Window = Sequence[np.ndarray]
 """Stages of a start, masks (J, S) of the cells that are used, from few to half of them."""
-
-UNEXPLAINED = 0.02
-"""Part of the data's power beyond noise that a model may lack; a delay that is a turn off in one of 64 antennas leaves 0.03."""
-
-FROM_FAR = 0.1
-"""Part of what a minimum leaves unexplained that a start near it may leave more."""
 
 TELLING = 4.0
 """Standard deviations of chi2 that a wrong minimum must leave to be told by it: half as many are enough to look for another."""
@@ -151,8 +145,7 @@ def uncertain(part: Problem, outcome: Outcome) -> np.ndarray:
 
 def ambiguous(part: Problem, outcome: Outcome) -> np.ndarray:
     """(S,) what has converged, yet leaves so much of the data's power that it may be a wrong minimum, and much less than its start left."""
-    beyond, gained = outcome.chi2 - outcome.dof, outcome.chi2_start - outcome.chi2
-    unsure = (beyond > UNEXPLAINED * (part.power() - outcome.dof)) & (gained > FROM_FAR * beyond)
+    unsure = unexplained(outcome.chi2, outcome.chi2_start, outcome.dof, part.power())
     return doubtful(outcome) & (outcome.status == Status.CONVERGED) & unsure
 
 
