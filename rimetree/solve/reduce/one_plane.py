@@ -10,11 +10,11 @@ import numpy as np
 
 from ...kernels import kernel
 from ..algebra.memory import float64s, int32s, int64s, peek, poke
-from ..algebra.simd import INLINE, KERNEL, LANES, load, splat, store, total, vectors
+from ..algebra.simd import INLINE, KERNEL, LANES, choose, load, splat, store, total, vectors
 from ..algebra.threads import take
 from .aligned import Aligned
 from .gram import Job, add_block, scratch
-from .packed import GROUP, LARGE, complexes, counted, fold, swapped, usable
+from .packed import GROUP, LARGE, fold, plain, swapped, usable
 from .turns import begin, end, number
 
 SUMS = 5
@@ -49,12 +49,11 @@ def _sum(model, data, weights, flags, first, stop, out, at):
     first:stop of a row."""
     xx, xd, xs, dd, used = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for c in range(first, stop, GROUP):
-        weight, flag = weights + 4 * c, flags + c
-        w = usable(weight, flag)
-        x, d = complexes(model + 8 * c, weight, flag), complexes(data + 8 * c, weight, flag)
+        w = usable(weights + 4 * c, flags + c)
+        x, d = choose(w, plain(model + 8 * c), splat(0.0)), choose(w, plain(data + 8 * c), splat(0.0))
         y, z = w * x, w * d
         xx, xd, xs, dd = xx + y * x, xd + y * d, xs + y * swapped(d), dd + z * d
-        used += counted(weight, flag)
+        used += choose(w, splat(0.5), splat(0.0))
     for i, value in enumerate((xx, xd, xs, dd, used)):
         store(out, at + i, value)
 

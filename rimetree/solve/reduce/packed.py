@@ -17,8 +17,8 @@ GROUP = LANES // 2
 LARGE = 1e300
 """Beyond any sum of weighted squares of finite float32 numbers."""
 
-usable, complexes, counted, plain, swapped, crossed, halved = (
-    Intrinsic(__name__, name) for name in ("usable", "complexes", "counted", "plain", "swapped", "crossed", "halved")
+usable, plain, swapped, crossed, halved = (
+    Intrinsic(__name__, name) for name in ("usable", "plain", "swapped", "crossed", "halved")
 )
 """Instructions; `packed_code` says what each does."""
 

@@ -22,55 +22,19 @@ def _read(builder: Any, address: Any, kind: Any, count: int) -> Any:
     return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=1)
 
 
-def _good(builder: Any, weights: Any, flags: Any) -> Any:
-    """Weights of four data, and which of them can be used, each for a real and an imaginary part."""
-    weight = _read(builder, weights, ir.FloatType(), GROUP)
-    flag = _read(builder, flags, ir.IntType(8), GROUP)
-    most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
-    good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
-    good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
-    return (builder.shuffle_vector(a, a, _PAIRS) for a in (weight, good))
-
-
-def _kept(builder: Any, good: Any, values: Any) -> Any:
-    """Values that can be used, else 0, as float64."""
-    kept = builder.select(good, values, ir.Constant(values.type, [0.0] * LANES))
-    return builder.fpext(kept, ir.VectorType(ir.DoubleType(), LANES))
-
-
-# Processors work on what `_good` returns once, for all of these.
-
-
 @intrinsic
 def usable(typingctx: Any, weights: Any, flags: Any) -> Any:
     """The weights of four data, 0 where they cannot be used, each for a real and an imaginary part."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        weight, good = _good(builder, *args)
-        return _kept(builder, good, weight)
-
-    return vec(types.int64, types.int64), codegen
-
-
-@intrinsic
-def complexes(typingctx: Any, address: Any, weights: Any, flags: Any) -> Any:
-    """Four complex64 numbers, real and imaginary parts in turn, 0 where they cannot be used."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, good = _good(builder, *args[1:])
-        return _kept(builder, good, _read(builder, args[0], ir.FloatType(), LANES))
-
-    return vec(types.int64, types.int64, types.int64), codegen
-
-
-@intrinsic
-def counted(typingctx: Any, weights: Any, flags: Any) -> Any:
-    """1/2 for each part of a datum that can be used."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, good = _good(builder, *args)
-        kind = ir.VectorType(ir.DoubleType(), LANES)
-        return builder.select(good, *(ir.Constant(kind, [v] * LANES) for v in (0.5, 0.0)))
+        weight = _read(builder, args[0], ir.FloatType(), GROUP)
+        flag = _read(builder, args[1], ir.IntType(8), GROUP)
+        most, zero = (ir.Constant(weight.type, [v] * GROUP) for v in (float(MOST), 0.0))
+        good = builder.and_(builder.fcmp_ordered("<=", weight, most), builder.fcmp_ordered(">", weight, zero))
+        good = builder.and_(good, builder.icmp_unsigned("==", flag, ir.Constant(flag.type, [0] * GROUP)))
+        weight, good = (builder.shuffle_vector(a, a, _PAIRS) for a in (weight, good))
+        kept = builder.select(good, weight, ir.Constant(weight.type, [0.0] * LANES))
+        return builder.fpext(kept, ir.VectorType(ir.DoubleType(), LANES))
 
     return vec(types.int64, types.int64), codegen
 
